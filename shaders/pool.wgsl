@@ -1,0 +1,234 @@
+// Pooling, forward and backward. x [N H W C], y [N P Q C]; window R x S, stride SH x SW, padding top and left (the other
+// sides follow from P and Q); kernel and stride may differ. One thread a quad of channels of one pixel (prelude/pixels).
+//   max_pool       y = max over the window, padding never wins; `windows` keeps r * S + s of the winner, one byte a channel;
+//                  the first of equals wins (PyTorch, cuDNN). NaN wins over everything.
+//   max_pool_grad  dx[h, w] = sum over the windows that (h, w) won of dy: a gather, so no atomics. MASK: times (m > 0),
+//                  where m is the ReLU output that was pooled.
+//   avg_pool       y = sum over the window / count; INCLUDE: count = R * S, else the pixels inside the image.
+//   avg_pool_grad  dx[h, w] = sum over the windows that hold (h, w) of dy / count. MASK as above.
+//   global_avg_pool / global_avg_pool_grad: mean over all pixels of an image, and its gradient.
+// Limited by memory bandwidth. Source: PyTorch's MaxPool2d and AvgPool2d documentation for the conventions.
+#import pixels
+#param R = 2
+#param S = 2
+#param SH = 2
+#param SW = 2
+#param MASK = 0
+#param INCLUDE = 0
+struct Params {
+    grid_first: u32, grid_width: u32, grid_count: u32,
+    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32,
+    other_rows: u32, other_columns: u32, pad_top: u32, pad_left: u32,
+}
+@group(0) @binding(0) var<uniform> p: Params;
+
+#if max_pool
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> windows: array<u32>;
+@compute @workgroup_size(64)
+fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    var t = spot(wg, l);
+    if (t.quad >= p.channel_quads) { return; }
+    for (var i = 0u; i < REPEAT; i++) {
+        if (t.column < p.columns) {
+            var best = vec4<f32>();
+            var won = vec4<u32>(255u);
+#for A in 0..R
+#for B in 0..S
+            {
+                // Unsigned: a row above the image wraps to a huge number and is outside as well.
+                let h = t.row * SH + {A}u - p.pad_top;
+                let w = t.column * SW + {B}u - p.pad_left;
+                if (h < p.other_rows && w < p.other_columns) {
+                    let v = x[((t.image * p.other_rows + h) * p.other_columns + w) * p.channel_quads + t.quad];
+                    let better = (won == vec4<u32>(255u)) | (v > best) | (v != v);
+                    best = select(best, v, better);
+                    won = select(won, vec4<u32>({A*S+B}u), better);
+                }
+            }
+#end
+#end
+            let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
+            y[at] = best;
+            windows[at] = won.x | (won.y << 8u) | (won.z << 16u) | (won.w << 24u);
+        }
+        t.column += 64u / LANES;
+    }
+}
+#end
+
+#if max_pool_grad || avg_pool_grad
+@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
+#if max_pool_grad
+@group(0) @binding(2) var<storage, read> windows: array<u32>;
+#if MASK
+@group(0) @binding(3) var<storage, read> m: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
+#else
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+#end
+#else
+#if MASK
+@group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+#else
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
+#end
+#end
+#end
+
+#if max_pool_grad
+@compute @workgroup_size(64)
+fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    var t = spot(wg, l);
+    if (t.quad >= p.channel_quads) { return; }
+    for (var i = 0u; i < REPEAT; i++) {
+        if (t.column < p.columns) {
+            let h = t.row + p.pad_top;
+            let w = t.column + p.pad_left;
+            var sum = vec4<f32>();
+            // Windows that hold (h, w): rows h / SH and before, as many as overlap.
+#for A in 0..(R+SH-1)/SH
+#for B in 0..(S+SW-1)/SW
+            {
+                let row = h / SH - {A}u;
+                let column = w / SW - {B}u;
+                let r = h - row * SH;
+                let s = w - column * SW;
+                if (row < p.other_rows && column < p.other_columns && r < R && s < S) {
+                    let at = ((t.image * p.other_rows + row) * p.other_columns + column) * p.channel_quads + t.quad;
+                    let won = (vec4<u32>(windows[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+                    sum += select(vec4<f32>(), dy[at], won == vec4<u32>(r * S + s));
+                }
+            }
+#end
+#end
+            let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
+#if MASK
+            dx[at] = select(vec4<f32>(), sum, m[at] > vec4<f32>());
+#else
+            dx[at] = sum;
+#end
+        }
+        t.column += 64u / LANES;
+    }
+}
+#end
+
+#if avg_pool || avg_pool_grad
+// How many pixels the window of output (row, column) averages over an image of height x width.
+fn count(row: u32, column: u32, height: u32, width: u32) -> f32 {
+#if INCLUDE
+    return f32(R * S);
+#else
+    let top = i32(row * SH) - i32(p.pad_top);
+    let left = i32(column * SW) - i32(p.pad_left);
+    let high = min(top + i32(R), i32(height)) - max(top, 0);
+    let wide = min(left + i32(S), i32(width)) - max(left, 0);
+    return f32(max(high * wide, 1));
+#end
+}
+#end
+
+#if avg_pool
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@compute @workgroup_size(64)
+fn avg_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    var t = spot(wg, l);
+    if (t.quad >= p.channel_quads) { return; }
+    for (var i = 0u; i < REPEAT; i++) {
+        if (t.column < p.columns) {
+            var sum = vec4<f32>();
+            for (var r = 0u; r < R; r++) {
+                for (var s = 0u; s < S; s++) {
+                    let h = t.row * SH + r - p.pad_top;
+                    let w = t.column * SW + s - p.pad_left;
+                    if (h < p.other_rows && w < p.other_columns) {
+                        sum += x[((t.image * p.other_rows + h) * p.other_columns + w) * p.channel_quads + t.quad];
+                    }
+                }
+            }
+            let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
+            y[at] = sum / count(t.row, t.column, p.other_rows, p.other_columns);
+        }
+        t.column += 64u / LANES;
+    }
+}
+#end
+
+#if avg_pool_grad
+@compute @workgroup_size(64)
+fn avg_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    var t = spot(wg, l);
+    if (t.quad >= p.channel_quads) { return; }
+    for (var i = 0u; i < REPEAT; i++) {
+        if (t.column < p.columns) {
+            let h = t.row + p.pad_top;
+            let w = t.column + p.pad_left;
+            var sum = vec4<f32>();
+            for (var a = 0u; a < (R + SH - 1u) / SH; a++) {
+                for (var b = 0u; b < (S + SW - 1u) / SW; b++) {
+                    let row = h / SH - a;
+                    let column = w / SW - b;
+                    if (row < p.other_rows && column < p.other_columns && h - row * SH < R && w - column * SW < S) {
+                        let at = ((t.image * p.other_rows + row) * p.other_columns + column) * p.channel_quads + t.quad;
+                        sum += dy[at] / count(row, column, p.rows, p.columns);
+                    }
+                }
+            }
+            let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
+#if MASK
+            dx[at] = select(vec4<f32>(), sum, m[at] > vec4<f32>());
+#else
+            dx[at] = sum;
+#end
+        }
+        t.column += 64u / LANES;
+    }
+}
+#end
+
+#if global_avg_pool
+// Here rows x columns is 1 x 1 and other_rows x other_columns the image. A thread sums one quad's pixels in order.
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@compute @workgroup_size(64)
+fn global_avg_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    let t = spot(wg, l);
+    if (t.quad >= p.channel_quads || t.column >= p.columns) { return; }
+    let pixels = p.other_rows * p.other_columns;
+    var sum = vec4<f32>();
+    var at = t.image * pixels * p.channel_quads + t.quad;
+    for (var i = 0u; i < pixels; i++) {
+        sum += x[at];
+        at += p.channel_quads;
+    }
+    y[t.image * p.channel_quads + t.quad] = sum / f32(pixels);
+}
+#end
+
+#if global_avg_pool_grad
+// Here rows x columns is the image.
+@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
+@compute @workgroup_size(64)
+fn global_avg_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    var t = spot(wg, l);
+    if (t.quad >= p.channel_quads) { return; }
+    let g = dy[t.image * p.channel_quads + t.quad] / f32(p.rows * p.columns);
+    for (var i = 0u; i < REPEAT; i++) {
+        if (t.column < p.columns) {
+            dx[((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad] = g;
+        }
+        t.column += 64u / LANES;
+    }
+}
+#end

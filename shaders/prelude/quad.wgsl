@@ -1,0 +1,15 @@
+// Four channels in one load. LOAD64 = 1 reads them as two 64-bit words: on Mesa 25's software Vulkan a load costs about
+// 16 cycles per component and subgroup, so half the components are half the price (needs SHADER_INT64). Mesa 22 and real
+// GPUs prefer vec4<f32>.
+#param LOAD64 = 0
+#if LOAD64
+alias Quad = vec2<u64>;
+fn quad(v: Quad) -> vec4<f32> {
+    return vec4<f32>(bitcast<f32>(u32(v.x)), bitcast<f32>(u32(v.x >> 32u)), bitcast<f32>(u32(v.y)), bitcast<f32>(u32(v.y >> 32u)));
+}
+#else
+alias Quad = vec4<f32>;
+fn quad(v: Quad) -> vec4<f32> {
+    return v;
+}
+#end

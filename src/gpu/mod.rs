@@ -1,0 +1,12 @@
+//! The GPU layer: adapters, devices, and kernels from WGSL files. Knows nothing of graphs.
+
+pub mod adapter;
+mod device;
+pub mod kernel;
+pub mod tuning;
+pub mod wgsl;
+
+pub use adapter::AdapterChoice;
+pub use device::{Gpu, GpuOptions};
+pub use kernel::{KernelKey, Reflection, Word};
+pub use wgsl::Source;

@@ -1,0 +1,90 @@
+//! Device-specific choices, all of them, as one visible table. The numbers come from sweeps of `cargo bench` and carry
+//! date and adapter; tests run every row on whatever adapter there is.
+
+use crate::error::{Error, Result};
+
+/// Which register tile the GEMM core uses; see `shaders/conv.wgsl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// One subgroup of 8 lanes, values spread by `subgroupBroadcast`, no workgroup memory.
+    Subgroup {
+        /// Rows of the register tile: 8, 16 or 32.
+        rows: u32,
+        /// Loads as pairs of 64-bit integers instead of `vec4<f32>`.
+        load64: bool,
+    },
+    /// Workgroup memory with register blocking: `bm` × `bn` outputs a workgroup, `tm` × `tn` a thread, `bk` deep.
+    Workgroup {
+        /// Rows a workgroup.
+        bm: u32,
+        /// Columns a workgroup.
+        bn: u32,
+        /// Depth of a slab in workgroup memory.
+        bk: u32,
+        /// Rows a thread.
+        tm: u32,
+        /// Columns a thread.
+        tn: u32,
+    },
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuning {
+    /// The row's name.
+    pub name: &'static str,
+    /// The GEMM core.
+    pub core: Core,
+    /// Workgroups that fill the machine: a reduction is split until a kernel has about this many.
+    pub fill: u32,
+    /// GFLOP/s that GEMM-like kernels reach, to estimate a dispatch's time (for watchdogs only).
+    pub gflops: f64,
+    /// GB/s that streaming kernels reach, likewise.
+    pub gbytes: f64,
+}
+
+/// The table. `cpu-8` and `cpu-8-f32`: lavapipe, Mesa 25.0.7 and 22.3.6, 2 cores, 2026-11-21. The rows for hardware GPUs
+/// are starting points from the literature on blocked SGEMM, tested for correctness only: no GPU was at hand.
+pub const TABLE: &[Tuning] = &[
+    Tuning { name: "cpu-8", core: Core::Subgroup { rows: 16, load64: true }, fill: 8, gflops: 30.0, gbytes: 8.0 },
+    Tuning { name: "cpu-8-f32", core: Core::Subgroup { rows: 16, load64: false }, fill: 8, gflops: 30.0, gbytes: 8.0 },
+    Tuning {
+        name: "discrete",
+        core: Core::Workgroup { bm: 128, bn: 64, bk: 16, tm: 8, tn: 4 },
+        fill: 256,
+        gflops: 4000.0,
+        gbytes: 200.0,
+    },
+    Tuning {
+        name: "integrated",
+        core: Core::Workgroup { bm: 64, bn: 64, bk: 16, tm: 4, tn: 4 },
+        fill: 64,
+        gflops: 200.0,
+        gbytes: 20.0,
+    },
+];
+
+/// The row of this name.
+///
+/// # Errors
+/// [`Error::Usage`] with the names there are.
+pub fn named(name: &str) -> Result<Tuning> {
+    TABLE.iter().find(|t| t.name == name).copied().ok_or_else(|| {
+        let names: Vec<_> = TABLE.iter().map(|t| t.name).collect();
+        Error::Usage(format!("no tuning row '{name}'; there is {}", names.join(", ")))
+    })
+}
+
+/// The row for an adapter: the subgroup core where subgroups are exactly 8 wide, else workgroup tiles.
+pub fn for_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Tuning {
+    let fixed8 = info.subgroup_min_size == 8 && info.subgroup_max_size == 8 && features.contains(wgpu::Features::SUBGROUP);
+    // Mesa before 23 turns 64-bit loads into slower code than vec4<f32> (measured on 22.3.6).
+    let old_mesa = info.driver_info.strip_prefix("Mesa ").and_then(|v| v.split('.').next()?.parse().ok()).is_some_and(|v: u32| v < 23);
+    let row = match info.device_type {
+        wgpu::DeviceType::Cpu if fixed8 && features.contains(wgpu::Features::SHADER_INT64) && !old_mesa => "cpu-8",
+        wgpu::DeviceType::Cpu if fixed8 => "cpu-8-f32",
+        wgpu::DeviceType::DiscreteGpu => "discrete",
+        _ => "integrated",
+    };
+    TABLE.iter().find(|t| t.name == row).copied().unwrap_or(TABLE[0])
+}

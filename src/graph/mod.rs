@@ -1,0 +1,15 @@
+//! The graph: shapes, the memory layout, tensors, operations, autograd and the f64 interpreter.
+
+pub mod autograd;
+#[allow(clippy::module_inception)]
+mod graph;
+pub mod layout;
+mod op;
+pub mod record;
+pub mod reference;
+pub mod shape;
+
+pub use graph::{Graph, Node, NodeId, Origin, Scope, Tensor, Value, ValueId};
+pub use op::{Cost, Op, downcast};
+pub use record::{Launch, Operand, Recorder};
+pub use shape::Shape;

@@ -1,0 +1,56 @@
+//! The seam: what an operation is. One file in `src/ops/` a family, one shader file beside it; see `examples/add_an_op.rs`.
+
+use super::graph::{Tensor, ValueId};
+use super::record::Recorder;
+use super::shape::Shape;
+use std::any::Any;
+use std::rc::Rc;
+
+/// Floating point operations and bytes moved (each input read once, each output written once) of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Floating point operations; a multiply-add counts as two.
+    pub flops: f64,
+    /// Bytes.
+    pub bytes: f64,
+}
+
+/// An operation of the graph. Backward kernels are operations too.
+pub trait Op: Any {
+    /// Name as in the shader file and in messages: `conv2d_forward`.
+    fn name(&self) -> &'static str;
+
+    /// Shapes of the outputs: the result first, then anything saved for the backward pass.
+    ///
+    /// # Errors
+    /// What does not fit, with named dimensions; the recorder adds the layer's path.
+    fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String>;
+
+    /// The equation in f64 over the world's layout, naive loops: documentation and oracle.
+    fn reference(&self, x: &[&[f64]], xs: &[Shape], ys: &[Shape]) -> Vec<Vec<f64>>;
+
+    /// The kernel launches.
+    fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]);
+
+    /// Gradient of the loss for each input, recorded as further nodes; `dy` belongs to output 0. Where `wanted[i]` is
+    /// false nothing may be recorded for input i. `None` also where an input has no gradient (labels).
+    fn gradient<'g>(&self, x: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>>;
+
+    /// FLOPs and bytes of one run.
+    fn cost(&self, xs: &[Shape], ys: &[Shape]) -> Cost {
+        let words: usize = xs.iter().chain(ys).map(|s| s.words()).sum();
+        Cost { flops: ys[0].elements() as f64, bytes: 4.0 * words as f64 }
+    }
+
+    /// One operation in place of this one and `next`, whose first input is this one's only output; the fused operation
+    /// takes this one's inputs and then `next`'s others. `None` where there is no such kernel.
+    fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
+        let _ = next;
+        None
+    }
+}
+
+/// Downcast helper: `op.is::<Relu>()`.
+pub fn downcast<T: Op>(op: &dyn Op) -> Option<&T> {
+    (op as &dyn Any).downcast_ref::<T>()
+}

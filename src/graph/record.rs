@@ -1,0 +1,111 @@
+//! What an operation says when it is planned: kernel launches over values and workspaces, as data.
+
+use super::graph::ValueId;
+use super::op::Cost;
+use super::shape::Shape;
+use crate::gpu::tuning::Tuning;
+use crate::gpu::{KernelKey, Source, Word};
+
+/// One of an optimizer's or the weights' arenas; they are parallel: the same offset is the same parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Arena {
+    /// The trainable parameters.
+    Param,
+    /// Their gradients.
+    Grad,
+    /// The optimizer's moment of this number.
+    Moment(usize),
+}
+
+/// A buffer that a kernel binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operand {
+    /// A value of the graph.
+    Value(ValueId),
+    /// Scratch memory of one node, by number.
+    Workspace(usize),
+    /// A whole chunk of an arena.
+    Chunk(Arena, usize),
+}
+
+impl From<ValueId> for Operand {
+    fn from(v: ValueId) -> Operand {
+        Operand::Value(v)
+    }
+}
+
+/// A kernel launch.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Which kernel.
+    pub key: KernelKey,
+    /// The fields of `Params` without the grid's three.
+    pub params: Vec<(&'static str, Word)>,
+    /// Inputs, then outputs, in binding order.
+    pub buffers: Vec<Operand>,
+    /// Workgroups, as a linear count.
+    pub groups: u64,
+    /// Work in it.
+    pub cost: Cost,
+}
+
+/// Collects the launches of one node.
+pub struct Recorder<'a> {
+    /// The adapter's row of the tuning table.
+    pub tuning: Tuning,
+    shapes: &'a dyn Fn(ValueId) -> Shape,
+    pub(crate) launches: Vec<Launch>,
+    pub(crate) workspaces: Vec<usize>,
+}
+
+impl<'a> Recorder<'a> {
+    pub(crate) fn new(tuning: Tuning, shapes: &'a dyn Fn(ValueId) -> Shape) -> Recorder<'a> {
+        Recorder { tuning, shapes, launches: Vec::new(), workspaces: Vec::new() }
+    }
+
+    /// The shape of a value.
+    pub fn shape(&self, v: ValueId) -> Shape {
+        (self.shapes)(v)
+    }
+
+    /// Scratch memory of `words` 32-bit words that lives as long as this node runs.
+    pub fn workspace(&mut self, words: usize) -> Operand {
+        self.workspaces.push(words);
+        Operand::Workspace(self.workspaces.len() - 1)
+    }
+
+    /// Adds a launch of `entry` from `source` over `groups` workgroups.
+    pub fn launch(
+        &mut self,
+        source: Source,
+        entry: &'static str,
+        baked: &[(&'static str, i64)],
+        params: &[(&'static str, Word)],
+        buffers: &[Operand],
+        groups: usize,
+    ) -> &mut Launch {
+        let key = KernelKey { source, entry, params: baked.to_vec() };
+        let cost = Cost::default();
+        let launch = Launch { key, params: params.to_vec(), buffers: buffers.to_vec(), groups: groups as u64, cost };
+        self.launches.push(launch);
+        let last = self.launches.len() - 1;
+        &mut self.launches[last]
+    }
+
+    /// A launch over `words` words of memory, four `vec4`s a thread of a 256-wide workgroup (`ELEMENTWISE` of
+    /// `prelude/elementwise.wgsl`); `Params` gets `quads`.
+    pub fn elementwise(
+        &mut self,
+        source: Source,
+        entry: &'static str,
+        baked: &[(&'static str, i64)],
+        params: &[(&'static str, Word)],
+        buffers: &[Operand],
+        words: usize,
+    ) {
+        let quads = words / 4;
+        let mut all = vec![("quads", Word::from(quads))];
+        all.extend_from_slice(params);
+        self.launch(source, entry, baked, &all, buffers, quads.div_ceil(1024));
+    }
+}

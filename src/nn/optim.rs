@@ -1,0 +1,211 @@
+//! Optimizers: SGD (momentum, Nesterov), Adam, AdamW, Nadam, RMSprop, each in PyTorch's and in Keras' convention.
+//!
+//! `p` parameter, `g` gradient, `t` step from 1. Everything that depends on `t` is computed here in f64: 1 − β₂ᵗ in f32 is
+//! not good enough for the first steps. `shaders/optim.wgsl` has the equations.
+
+use crate::gpu::{KernelKey, Source, Word};
+use crate::graph::record::Arena;
+use crate::graph::{Cost, Launch, Operand};
+use crate::ops::shader;
+use crate::plan::{HYPER, Update};
+
+const SOURCE: Source = shader!("optim.wgsl");
+
+/// Whose conventions of ε and of momentum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Convention {
+    /// PyTorch: ε after bias correction, the learning rate outside of the momentum.
+    #[default]
+    Torch,
+    /// Keras: ε before bias correction, the learning rate inside of the momentum.
+    Keras,
+}
+
+/// Which rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// Stochastic gradient descent.
+    Sgd {
+        /// Momentum, 0 for none.
+        momentum: f64,
+        /// Nesterov's variant.
+        nesterov: bool,
+    },
+    /// Adam (Kingma & Ba, arXiv:1412.6980).
+    Adam {
+        /// β₁.
+        beta1: f64,
+        /// β₂.
+        beta2: f64,
+        /// ε.
+        epsilon: f64,
+        /// Weight decay shrinks the parameter instead of joining the gradient (AdamW, arXiv:1711.05101).
+        decoupled: bool,
+    },
+    /// Adam with Nesterov momentum (Dozat 2016).
+    Nadam {
+        /// β₁.
+        beta1: f64,
+        /// β₂.
+        beta2: f64,
+        /// ε.
+        epsilon: f64,
+    },
+    /// RMSprop (Hinton, lecture 6e).
+    RmsProp {
+        /// Decay of the squared gradient's mean.
+        rho: f64,
+        /// ε.
+        epsilon: f64,
+    },
+}
+
+/// An optimizer: a rule, its conventions, and the step count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimizer {
+    /// The rule.
+    pub rule: Rule,
+    /// Whose conventions.
+    pub convention: Convention,
+    /// L2 weight decay (decoupled for AdamW).
+    pub weight_decay: f64,
+    steps: u64,
+    /// Nadam's running product of momenta.
+    product: f64,
+}
+
+impl Optimizer {
+    /// `rule` in PyTorch's convention, no weight decay.
+    pub fn new(rule: Rule) -> Optimizer {
+        Optimizer { rule, convention: Convention::Torch, weight_decay: 0.0, steps: 0, product: 1.0 }
+    }
+
+    /// Adam with PyTorch's defaults: β 0.9 and 0.999, ε 1e-8.
+    pub fn adam() -> Optimizer {
+        Optimizer::new(Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: false })
+    }
+
+    /// SGD with momentum.
+    pub fn sgd(momentum: f64) -> Optimizer {
+        Optimizer::new(Rule::Sgd { momentum, nesterov: false })
+    }
+
+    /// The same in another convention.
+    pub fn with_convention(mut self, convention: Convention) -> Optimizer {
+        self.convention = convention;
+        self
+    }
+
+    /// The same with weight decay.
+    pub fn with_weight_decay(mut self, decay: f64) -> Optimizer {
+        self.weight_decay = decay;
+        self
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Counts a step and returns its hyperparameters for learning rate `lr`: the plan's input of [`HYPER`] numbers.
+    pub fn advance(&mut self, lr: f64) -> [f32; HYPER] {
+        self.steps += 1;
+        let (t, keras) = (self.steps as f64, self.convention == Convention::Keras);
+        let mut h = [0.0f64; HYPER];
+        (h[0], h[1], h[2]) = (lr, self.weight_decay, 1.0);
+        match self.rule {
+            Rule::Sgd { momentum, .. } => h[3] = momentum,
+            Rule::Adam { beta1, beta2, epsilon, decoupled } => {
+                (h[3], h[4], h[5]) = (beta1, beta2, epsilon);
+                let (c1, c2) = (1.0 - beta1.powf(t), 1.0 - beta2.powf(t));
+                (h[6], h[7]) = if keras { (lr * c2.sqrt() / c1, 1.0) } else { (lr / c1, 1.0 / c2.sqrt()) };
+                if decoupled {
+                    (h[1], h[2]) = (0.0, 1.0 - lr * self.weight_decay);
+                }
+            }
+            Rule::Nadam { beta1, beta2, epsilon } => {
+                (h[3], h[4], h[5]) = (beta1, beta2, epsilon);
+                let speed = if keras { 1.0 } else { 0.004 };
+                let momentum = |t: f64| beta1 * (1.0 - 0.5 * 0.96f64.powf(t * speed));
+                let (now, next) = (momentum(t), momentum(t + 1.0));
+                self.product *= now;
+                h[6] = lr * next / (1.0 - self.product * next);
+                h[8] = lr * (1.0 - now) / (1.0 - self.product);
+                h[7] = 1.0 / (1.0 - beta2.powf(t)).sqrt();
+            }
+            Rule::RmsProp { rho, epsilon } => (h[3], h[5]) = (rho, epsilon),
+        }
+        h.map(|v| v as f32)
+    }
+}
+
+impl Update for Optimizer {
+    fn name(&self) -> &'static str {
+        match self.rule {
+            Rule::Sgd { .. } => "sgd",
+            Rule::Adam { .. } => "adam",
+            Rule::Nadam { .. } => "nadam",
+            Rule::RmsProp { .. } => "rmsprop",
+        }
+    }
+
+    fn moments(&self) -> usize {
+        match self.rule {
+            Rule::Sgd { .. } | Rule::RmsProp { .. } => 1,
+            Rule::Adam { .. } | Rule::Nadam { .. } => 2,
+        }
+    }
+
+    fn launch(&self, hyper: Operand, chunk: usize, words: usize) -> Launch {
+        let nesterov = matches!(self.rule, Rule::Sgd { nesterov: true, .. });
+        let params = vec![("NESTEROV", i64::from(nesterov)), ("KERAS", i64::from(self.convention == Convention::Keras))];
+        let mut buffers = vec![hyper, Operand::Chunk(Arena::Grad, chunk), Operand::Chunk(Arena::Param, chunk)];
+        buffers.extend((0..self.moments()).map(|m| Operand::Chunk(Arena::Moment(m), chunk)));
+        let quads = words / 4;
+        Launch {
+            key: KernelKey { source: SOURCE, entry: self.name(), params },
+            params: vec![("quads", Word::from(quads))],
+            groups: quads.div_ceil(1024) as u64,
+            cost: Cost { flops: 12.0 * words as f64, bytes: 4.0 * (3 + 2 * self.moments()) as f64 * words as f64 },
+            buffers,
+        }
+    }
+}
+
+/// The learning rate of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Schedule {
+    /// Always the same.
+    Constant {
+        /// Learning rate.
+        lr: f64,
+    },
+    /// lr(e) = min + (max − min) (1 + cos(π e / epochs)) / 2, e from 0 (Loshchilov & Hutter, arXiv:1608.03983).
+    Cosine {
+        /// At the start.
+        max: f64,
+        /// At the end.
+        min: f64,
+        /// Length.
+        epochs: usize,
+    },
+    /// Zhong's three stages: `rates[0]` for 3 epochs, `rates[1]` to epoch 6, then `rates[2]`.
+    ThreeStage {
+        /// The three rates.
+        rates: [f64; 3],
+    },
+}
+
+impl Schedule {
+    /// The learning rate of `epoch`, counted from 0.
+    pub fn rate(self, epoch: usize) -> f64 {
+        match self {
+            Schedule::Constant { lr } => lr,
+            Schedule::Cosine { max, min, epochs } => {
+                let part = epoch as f64 / epochs.max(1) as f64;
+                min + 0.5 * (max - min) * (1.0 + (std::f64::consts::PI * part).cos())
+            }
+            Schedule::ThreeStage { rates } => rates[(epoch / 3).min(2)],
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! How the convolution kernels are launched: sizes, tiles, splits of the reduction. `shaders/conv.wgsl` has the equations.
+
+use super::super::shader;
+use super::Geometry;
+use crate::gpu::tuning::Core;
+use crate::gpu::{Source, Word};
+use crate::graph::{Operand, Recorder, Shape, ValueId, shape};
+
+const CONV: Source = shader!("conv.wgsl");
+const REDUCE: Source = shader!("gemm_reduce.wgsl");
+
+/// One geometry for the three kernels, in quads of channels.
+pub(super) struct Sizes {
+    n: usize,
+    h: usize,
+    w: usize,
+    c_quads: usize,
+    p: usize,
+    q: usize,
+    k_quads: usize,
+    r: usize,
+    s: usize,
+    geometry: Geometry,
+    /// The true channel count of x, for the first layer of grey images.
+    channels: usize,
+}
+
+impl Sizes {
+    /// `x` is the value that holds the forward input's shape (x, or dx).
+    pub(super) fn new(k: &Recorder, x: ValueId, filter: Shape, y: Shape, geometry: Geometry) -> Sizes {
+        let ((n, c, h, w), (_, ko, p, q)) = (k.shape(x).nchw(), y.nchw());
+        let Shape::Filter { r, s, .. } = filter else { unreachable!("checked when recorded") };
+        let (c_quads, k_quads) = (shape::padded(c) / 4, shape::padded(ko) / 4);
+        let plain = geometry == Geometry::VALID;
+        let flat = Sizes { n: 1, h: 1, w: n, c_quads, p: 1, q: n, k_quads, r: 1, s: 1, geometry, channels: c };
+        if plain && (r, s) == (h, w) {
+            // Dense: pixels and channels of an image are one run of memory, the images are the columns of one row.
+            return Sizes { c_quads: c_quads * h * w, channels: if h * w == 1 { c } else { 4 }, ..flat };
+        }
+        if plain && (r, s) == (1, 1) {
+            // A 1×1 convolution is a plain matrix product over all pixels.
+            return Sizes { w: n * h * w, q: n * h * w, ..flat };
+        }
+        Sizes { n, h, w, c_quads, p, q, k_quads, r, s, geometry, channels: c }
+    }
+
+    fn strided(&self) -> bool {
+        self.geometry.stride != [1, 1]
+    }
+
+    fn params(&self, splits: usize, split_size: usize, out_quads: usize, relu: bool) -> Vec<(&'static str, Word)> {
+        let ([sh, sw], [top, _, left, _]) = (self.geometry.stride, self.geometry.padding);
+        [
+            ("n", self.n),
+            ("h", self.h),
+            ("w", self.w),
+            ("c_quads", self.c_quads),
+            ("p", self.p),
+            ("q", self.q),
+            ("k_quads", self.k_quads),
+            ("r", self.r),
+            ("s", self.s),
+            ("stride_h", sh),
+            ("stride_w", sw),
+            ("pad_top", top),
+            ("pad_left", left),
+            ("x_pitch", self.c_quads),
+            ("x_first", 0),
+            ("y_pitch", self.k_quads),
+            ("y_first", 0),
+            ("splits", splits),
+            ("split_size", split_size),
+            ("out_quads", out_quads),
+            ("relu", usize::from(relu)),
+        ]
+        .map(|(n, v)| (n, Word::from(v)))
+        .to_vec()
+    }
+}
+
+/// Slices of a reduction over `units` so that `tiles` tiles become about `fill` workgroups, none empty.
+fn split(units: usize, tiles: usize, fill: usize) -> (usize, usize) {
+    let wanted = (fill / tiles.max(1)).clamp(1, units);
+    let size = units.div_ceil(wanted);
+    (units.div_ceil(size), size)
+}
+
+/// A tile shape for a kernel: what to bake, and the outputs it covers.
+struct Tile {
+    baked: Vec<(&'static str, i64)>,
+    rows: usize,
+    pixels: usize,
+}
+
+fn tile(core: Core, rows: usize, pixels: usize) -> Tile {
+    let Core::Subgroup { load64, .. } = core else { todo!("workgroup core") };
+    let baked = vec![("ROWS", rows as i64), ("PIXELS", pixels as i64), ("LOAD64", i64::from(load64))];
+    Tile { baked, rows, pixels }
+}
+
+/// Sums the slices in `part` and applies the epilogue.
+struct Reduce {
+    part: Operand,
+    extra: Option<ValueId>,
+    flag: &'static str,
+    out: ValueId,
+    quads: usize,
+    row_quads: usize,
+    splits: usize,
+    relu: bool,
+}
+
+impl Reduce {
+    fn launch(self, k: &mut Recorder) {
+        let params = [
+            ("splits", Word::from(self.splits)),
+            ("out_quads", Word::from(self.quads)),
+            ("row_quads", Word::from(self.row_quads)),
+            ("out_pitch", Word::from(self.row_quads)),
+            ("out_first", Word::from(0usize)),
+            ("relu", Word::from(usize::from(self.relu))),
+        ];
+        let baked: Vec<_> = self.extra.iter().map(|_| (self.flag, 1)).collect();
+        let buffers: Vec<Operand> =
+            [self.part].into_iter().chain(self.extra.map(Operand::from)).chain([self.out.into()]).collect();
+        k.launch(REDUCE, "gemm_reduce", &baked, &params, &buffers, self.quads.div_ceil(64));
+    }
+}
+
+pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, relu: bool) {
+    let one = z.channels == 1 && z.c_quads == 1;
+    let t = tile(k.tuning.core, if one { 32 } else { 16 }, 4);
+    let tiles = z.k_quads.div_ceil(t.rows / 4) * (z.n * z.p * z.q.div_ceil(t.pixels)).div_ceil(8);
+    let (splits, size) = split(z.c_quads, tiles, k.tuning.fill as usize);
+    let quads = z.n * z.p * z.q * z.k_quads;
+    let bias = x.get(2).copied();
+    let mut baked = t.baked;
+    baked.extend([("STRIDED", i64::from(z.strided())), ("BIAS", i64::from(bias.is_some()))]);
+    if one {
+        baked.push(("C_TRUE", 1));
+    }
+    let params = z.params(splits, size, quads, relu);
+    let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
+    let buffers: Vec<Operand> =
+        x.iter().map(|v| (*v).into()).chain([part.unwrap_or(y.into())]).collect();
+    k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * splits);
+    if let Some(part) = part {
+        Reduce { part, extra: bias, flag: "BIAS", out: y, quads, row_quads: z.k_quads, splits, relu }.launch(k);
+    }
+}
+
+pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId) {
+    let t = tile(k.tuning.core, 16, 4);
+    let [sh, sw] = z.geometry.stride;
+    let strips = z.n * z.h.div_ceil(sh) * z.w.div_ceil(sw).div_ceil(t.pixels);
+    let tiles = z.c_quads.div_ceil(t.rows / 4) * strips.div_ceil(8) * sh * sw;
+    let (splits, size) = split(z.k_quads, tiles, k.tuning.fill as usize);
+    let quads = z.n * z.h * z.w * z.c_quads;
+    let mask = x.get(2).copied();
+    let mut baked = t.baked;
+    baked.extend([("STRIDED", i64::from(z.strided())), ("MASK", i64::from(mask.is_some()))]);
+    let params = z.params(splits, size, quads, false);
+    let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
+    let buffers: Vec<Operand> =
+        x.iter().map(|v| (*v).into()).chain([part.unwrap_or(dx.into())]).collect();
+    k.launch(CONV, "conv2d_grad_input", &baked, &params, &buffers, tiles * splits);
+    if let Some(part) = part {
+        Reduce { part, extra: mask, flag: "MASK", out: dx, quads, row_quads: z.c_quads, splits, relu: false }.launch(k);
+    }
+}
+
+pub(super) fn grad_weight(k: &mut Recorder, z: &Sizes, x: &[ValueId], dw: ValueId) {
+    let one = z.channels == 1 && z.c_quads == 1;
+    let t = tile(k.tuning.core, if one { 12 } else { 16 }, 4);
+    let rows = if one { (z.r * z.s).div_ceil(t.rows) } else { (z.r * z.s * z.c_quads).div_ceil(t.rows / 4) };
+    let tiles = rows * z.k_quads.div_ceil(8);
+    let (splits, size) = split(z.n * z.p, tiles, k.tuning.fill as usize);
+    let quads = z.r * z.s * z.c_quads * 4 * z.k_quads;
+    let mut baked = t.baked;
+    if one {
+        baked.push(("C_TRUE", 1));
+    }
+    let params = z.params(splits, size, quads, false);
+    let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
+    let buffers = [x[0].into(), x[1].into(), part.unwrap_or(dw.into())];
+    k.launch(CONV, "conv2d_grad_weight", &baked, &params, &buffers, tiles * splits);
+    if let Some(part) = part {
+        Reduce { part, extra: None, flag: "", out: dw, quads, row_quads: z.k_quads, splits, relu: false }.launch(k);
+    }
+}

@@ -1,0 +1,364 @@
+//! Max pooling, average pooling, global average pooling; any window, stride and padding.
+
+use super::activation::ReluGrad;
+use super::{arity, image, shader};
+use crate::gpu::{Source, Word};
+use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, downcast, shape};
+use std::rc::Rc;
+
+const SOURCE: Source = shader!("pool.wgsl");
+
+/// A pooling window. Padding never counts as a value; the last windows are dropped where they do not fit (no ceil mode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Rows and columns.
+    pub size: [usize; 2],
+    /// Step down and right.
+    pub stride: [usize; 2],
+    /// Padding at the top, bottom, left, right.
+    pub padding: [usize; 4],
+}
+
+impl Window {
+    /// A square window whose stride is its size.
+    pub const fn square(size: usize) -> Window {
+        Window { size: [size, size], stride: [size, size], padding: [0; 4] }
+    }
+
+    fn output(&self, x: Shape) -> Result<Shape, String> {
+        let (n, c, h, w) = image(x)?;
+        let ([r, s], [sh, sw], [top, bottom, left, right]) = (self.size, self.stride, self.padding);
+        if r == 0 || s == 0 || sh == 0 || sw == 0 || r * s > 255 {
+            return Err(format!("a window of {r}×{s} with stride {sh}×{sw} (1 to 255 elements, stride 1 or more)"));
+        }
+        if top.max(bottom) >= r || left.max(right) >= s {
+            return Err(format!("padding {:?} must be smaller than the window {r}×{s}", self.padding));
+        }
+        if h + top + bottom < r || w + left + right < s {
+            return Err(format!("H {h}, W {w} with padding {:?} is smaller than the window {r}×{s}", self.padding));
+        }
+        Ok(Shape::image(n, c, (h + top + bottom - r) / sh + 1, (w + left + right - s) / sw + 1))
+    }
+
+    fn baked(&self) -> Vec<(&'static str, i64)> {
+        let ([r, s], [sh, sw]) = (self.size, self.stride);
+        vec![("R", r as i64), ("S", s as i64), ("SH", sh as i64), ("SW", sw as i64)]
+    }
+
+    /// Calls `f(n·C + c, output index, input index, window element)` for every pair inside the image.
+    fn each(&self, x: Shape, y: Shape, mut f: impl FnMut(usize, usize, usize)) {
+        let ((n, c, h, w), (_, _, p, q)) = (x.nchw(), y.nchw());
+        for plane in 0..n * c {
+            for (row, column) in (0..p).flat_map(|r| (0..q).map(move |c| (r, c))) {
+                for e in 0..self.size[0] * self.size[1] {
+                    let a = (row * self.stride[0] + e / self.size[1]).wrapping_sub(self.padding[0]);
+                    let b = (column * self.stride[1] + e % self.size[1]).wrapping_sub(self.padding[2]);
+                    if a < h && b < w {
+                        f((plane * p + row) * q + column, (plane * h + a) * w + b, e);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The launch grid of `prelude/pixels.wgsl` over the pixels of `over`; `other` is the image on the other side.
+fn pixels(over: Shape, other: Shape, padding: [usize; 4]) -> (Vec<(&'static str, i64)>, Vec<(&'static str, Word)>, usize) {
+    let ((n, c, h, w), (_, _, oh, ow)) = (over.nchw(), other.nchw());
+    let quads = shape::padded(c) / 4;
+    let lanes = quads.next_power_of_two().min(64);
+    let repeat = w.div_ceil(64 / lanes).clamp(1, 4);
+    let (channel_blocks, column_blocks) = (quads.div_ceil(lanes), w.div_ceil(64 / lanes * repeat));
+    let params = vec![
+        ("rows", Word::from(h)),
+        ("columns", Word::from(w)),
+        ("column_blocks", Word::from(column_blocks)),
+        ("channel_quads", Word::from(quads)),
+        ("channel_blocks", Word::from(channel_blocks)),
+        ("other_rows", Word::from(oh)),
+        ("other_columns", Word::from(ow)),
+        ("pad_top", Word::from(padding[0])),
+        ("pad_left", Word::from(padding[2])),
+    ];
+    let baked = vec![("LANES", lanes as i64), ("REPEAT", repeat as i64)];
+    (baked, params, n * h * column_blocks * channel_blocks)
+}
+
+/// y = max over the window. Outputs y and which element won (ties: the first, as PyTorch and cuDNN).
+#[derive(Clone, Debug)]
+pub struct MaxPool(pub Window);
+
+/// dx = Σ dy over the windows that a pixel won. Inputs dy, the winners, and the ReLU output that was pooled if `mask`.
+#[derive(Clone, Debug)]
+pub struct MaxPoolGrad {
+    /// The window.
+    pub window: Window,
+    /// Shape of the pooled image.
+    pub input: Shape,
+    /// Whether a third input masks the result where it is not positive (the ReLU's gradient, fused).
+    pub mask: bool,
+}
+
+/// y = mean over the window; the padding counts with value 0 if `include_padding`.
+#[derive(Clone, Debug)]
+pub struct AvgPool {
+    /// The window.
+    pub window: Window,
+    /// PyTorch's `count_include_pad`.
+    pub include_padding: bool,
+}
+
+/// dx = Σ dy / count over the windows that hold a pixel. Input dy, and the ReLU output that was pooled if `mask`.
+#[derive(Clone, Debug)]
+pub struct AvgPoolGrad {
+    /// The forward operation.
+    pub forward: AvgPool,
+    /// Shape of the pooled image.
+    pub input: Shape,
+    /// Whether a second input masks the result where it is not positive.
+    pub mask: bool,
+}
+
+/// y [N, C] = mean over rows and columns.
+#[derive(Clone, Debug)]
+pub struct GlobalAvgPool;
+
+/// dx = dy / (H·W) everywhere. Input dy [N, C].
+#[derive(Clone, Debug)]
+pub struct GlobalAvgPoolGrad {
+    /// Shape of the pooled image.
+    pub input: Shape,
+}
+
+impl<'g> Tensor<'g> {
+    /// Maximum over each window.
+    ///
+    /// # Panics
+    /// When the window does not fit.
+    #[track_caller]
+    pub fn max_pool(self, window: Window) -> Tensor<'g> {
+        self.apply(MaxPool(window), &[])
+    }
+
+    /// Mean over each window.
+    ///
+    /// # Panics
+    /// When the window does not fit.
+    #[track_caller]
+    pub fn avg_pool(self, window: Window, include_padding: bool) -> Tensor<'g> {
+        self.apply(AvgPool { window, include_padding }, &[])
+    }
+
+    /// Mean over rows and columns: [N, C, H, W] → [N, C].
+    #[track_caller]
+    pub fn global_avg_pool(self) -> Tensor<'g> {
+        self.apply(GlobalAvgPool, &[])
+    }
+}
+
+impl Op for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
+        arity(x, 1)?;
+        let y = self.0.output(x[0])?;
+        let (n, c, h, w) = y.nchw();
+        Ok(vec![y, Shape::Windows { n, c, h, w }])
+    }
+
+    fn reference(&self, x: &[&[f64]], xs: &[Shape], ys: &[Shape]) -> Vec<Vec<f64>> {
+        let size = ys[0].elements();
+        let (mut y, mut won) = (vec![f64::NEG_INFINITY; size], vec![255.0; size]);
+        self.0.each(xs[0], ys[0], |o, i, e| {
+            if won[o] == 255.0 || x[0][i] > y[o] {
+                (y[o], won[o]) = (x[0][i], e as f64);
+            }
+        });
+        vec![y, won]
+    }
+
+    fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
+        let (mut baked, params, groups) = pixels(k.shape(y[0]), k.shape(x[0]), self.0.padding);
+        baked.extend(self.0.baked());
+        k.launch(SOURCE, "max_pool", &baked, &params, &[x[0].into(), y[0].into(), y[1].into()], groups);
+    }
+
+    fn gradient<'g>(&self, x: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
+        let op = MaxPoolGrad { window: self.0, input: x[0].shape(), mask: false };
+        vec![Some(dy.apply(op, &[y[1]]))]
+    }
+}
+
+impl Op for MaxPoolGrad {
+    fn name(&self) -> &'static str {
+        "max_pool_grad"
+    }
+
+    fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
+        arity(x, 2 + usize::from(self.mask))?;
+        Ok(vec![self.input])
+    }
+
+    fn reference(&self, x: &[&[f64]], xs: &[Shape], ys: &[Shape]) -> Vec<Vec<f64>> {
+        let mut dx = vec![0.0; ys[0].elements()];
+        self.window.each(self.input, xs[0], |o, i, e| {
+            if x[1][o] == e as f64 && (!self.mask || x[2][i] > 0.0) {
+                dx[i] += x[0][o];
+            }
+        });
+        vec![dx]
+    }
+
+    fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
+        let (mut baked, params, groups) = pixels(self.input, k.shape(x[0]), self.window.padding);
+        baked.extend(self.window.baked());
+        baked.push(("MASK", i64::from(self.mask)));
+        let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();
+        k.launch(SOURCE, "max_pool_grad", &baked, &params, &buffers, groups);
+    }
+
+    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
+        vec![None; x.len()]
+    }
+
+    fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
+        downcast::<ReluGrad>(next).filter(|_| !self.mask)?;
+        Some(Rc::new(MaxPoolGrad { mask: true, ..self.clone() }))
+    }
+}
+
+impl Op for AvgPool {
+    fn name(&self) -> &'static str {
+        "avg_pool"
+    }
+
+    fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
+        arity(x, 1)?;
+        Ok(vec![self.window.output(x[0])?])
+    }
+
+    fn reference(&self, x: &[&[f64]], xs: &[Shape], ys: &[Shape]) -> Vec<Vec<f64>> {
+        let count = self.counts(xs[0], ys[0]);
+        let mut y = vec![0.0; ys[0].elements()];
+        self.window.each(xs[0], ys[0], |o, i, _| y[o] += x[0][i] / count[o]);
+        vec![y]
+    }
+
+    fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
+        let (mut baked, params, groups) = pixels(k.shape(y[0]), k.shape(x[0]), self.window.padding);
+        baked.extend(self.window.baked());
+        baked.push(("INCLUDE", i64::from(self.include_padding)));
+        k.launch(SOURCE, "avg_pool", &baked, &params, &[x[0].into(), y[0].into()], groups);
+    }
+
+    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
+        vec![Some(dy.apply(AvgPoolGrad { forward: self.clone(), input: x[0].shape(), mask: false }, &[]))]
+    }
+}
+
+impl AvgPool {
+    /// How many pixels each output averages.
+    fn counts(&self, x: Shape, y: Shape) -> Vec<f64> {
+        let mut count = vec![0.0; y.elements()];
+        self.window.each(x, y, |o, _, _| count[o] += 1.0);
+        let all = (self.window.size[0] * self.window.size[1]) as f64;
+        count.iter().map(|c: &f64| if self.include_padding { all } else { c.max(1.0) }).collect()
+    }
+}
+
+impl Op for AvgPoolGrad {
+    fn name(&self) -> &'static str {
+        "avg_pool_grad"
+    }
+
+    fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
+        arity(x, 1 + usize::from(self.mask))?;
+        Ok(vec![self.input])
+    }
+
+    fn reference(&self, x: &[&[f64]], xs: &[Shape], ys: &[Shape]) -> Vec<Vec<f64>> {
+        let count = self.forward.counts(self.input, xs[0]);
+        let mut dx = vec![0.0; ys[0].elements()];
+        self.forward.window.each(self.input, xs[0], |o, i, _| {
+            if !self.mask || x[1][i] > 0.0 {
+                dx[i] += x[0][o] / count[o];
+            }
+        });
+        vec![dx]
+    }
+
+    fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
+        let window = self.forward.window;
+        let (mut baked, params, groups) = pixels(self.input, k.shape(x[0]), window.padding);
+        baked.extend(window.baked());
+        baked.extend([("MASK", i64::from(self.mask)), ("INCLUDE", i64::from(self.forward.include_padding))]);
+        let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();
+        k.launch(SOURCE, "avg_pool_grad", &baked, &params, &buffers, groups);
+    }
+
+    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
+        vec![None; x.len()]
+    }
+
+    fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
+        downcast::<ReluGrad>(next).filter(|_| !self.mask)?;
+        Some(Rc::new(AvgPoolGrad { mask: true, ..self.clone() }))
+    }
+}
+
+impl Op for GlobalAvgPool {
+    fn name(&self) -> &'static str {
+        "global_avg_pool"
+    }
+
+    fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
+        arity(x, 1)?;
+        let (n, c, _, _) = image(x[0])?;
+        Ok(vec![Shape::image(n, c, 1, 1)])
+    }
+
+    fn reference(&self, x: &[&[f64]], xs: &[Shape], _: &[Shape]) -> Vec<Vec<f64>> {
+        let (_, _, h, w) = xs[0].nchw();
+        vec![x[0].chunks(h * w).map(|plane| plane.iter().sum::<f64>() / (h * w) as f64).collect()]
+    }
+
+    fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
+        let (baked, params, groups) = pixels(k.shape(y[0]), k.shape(x[0]), [0; 4]);
+        k.launch(SOURCE, "global_avg_pool", &baked, &params, &[x[0].into(), y[0].into()], groups);
+    }
+
+    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
+        vec![Some(dy.apply(GlobalAvgPoolGrad { input: x[0].shape() }, &[]))]
+    }
+
+    fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
+        Cost { flops: xs[0].elements() as f64, bytes: 4.0 * xs[0].words() as f64 }
+    }
+}
+
+impl Op for GlobalAvgPoolGrad {
+    fn name(&self) -> &'static str {
+        "global_avg_pool_grad"
+    }
+
+    fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
+        arity(x, 1)?;
+        Ok(vec![self.input])
+    }
+
+    fn reference(&self, x: &[&[f64]], _: &[Shape], ys: &[Shape]) -> Vec<Vec<f64>> {
+        let (_, _, h, w) = ys[0].nchw();
+        vec![(0..ys[0].elements()).map(|i| x[0][i / (h * w)] / (h * w) as f64).collect()]
+    }
+
+    fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
+        let (baked, params, groups) = pixels(self.input, k.shape(x[0]), [0; 4]);
+        k.launch(SOURCE, "global_avg_pool_grad", &baked, &params, &[x[0].into(), y[0].into()], groups);
+    }
+
+    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
+        vec![Some(dy.apply(GlobalAvgPool, &[]))]
+    }
+}

@@ -1,0 +1,277 @@
+//! The second half of planning: the budget, then buffers, pipelines, uniforms and bind groups.
+
+use super::draft::{Draft, Place};
+use super::replay::Rings;
+use super::report::{MemoryReport, bytes};
+use super::weights::Weights;
+use super::{Buffers, Dispatch, Input, Output, Plan};
+use crate::error::{Error, Result};
+use crate::gpu::kernel::{self, Word};
+use crate::gpu::Gpu;
+use crate::graph::record::Arena;
+use std::rc::Rc;
+
+/// A dispatch longer than this is cut in pieces, a submit longer than [`SUBMIT_MS`] is ended: drivers' watchdogs reset a
+/// GPU after about a second or two, and a desktop stutters long before.
+const DISPATCH_MS: f64 = 50.0;
+const SUBMIT_MS: f64 = 400.0;
+
+/// Bytes before and after each slot that no kernel may touch; written and checked by tests.
+const GUARD: u64 = 256;
+
+pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usize) -> Result<Plan> {
+    let report = measure(gpu, &weights, &draft, moments);
+    if let Some(budget) = gpu.memory_budget.filter(|b| report.total() > *b) {
+        return Err(Error::Memory(format!(
+            "the plan needs {}, {} may use {} (--memory); {report}",
+            bytes(report.total()),
+            gpu.info.name,
+            bytes(budget)
+        )));
+    }
+    let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+    let mut b = Buffers {
+        all: Vec::new(),
+        inputs: Vec::new(),
+        slots: Vec::new(),
+        grads: Vec::new(),
+        moments: Vec::new(),
+        guards: Vec::new(),
+    };
+    let mut add = |label: &str, size: u64| -> Result<usize> {
+        b.all.push(gpu.buffer(label, size, storage)?);
+        Ok(b.all.len() - 1)
+    };
+    for (i, (_, v)) in draft.inputs.iter().enumerate() {
+        let at = add(&format!("input {i} {}", v.name), v.shape.words() as u64 * 4)?;
+        b.inputs.push(at);
+    }
+    for (i, words) in draft.slots.words.iter().enumerate() {
+        let size = *words as u64 * 4 + 2 * guard(gpu);
+        let at = add(&format!("activation slot {i}"), size)?;
+        b.slots.push(at);
+        b.guards.push((at, guard(gpu), *words as u64 * 4));
+    }
+    if moments > 0 || draft.places.values().any(|p| matches!(p, Place::Grad(_))) {
+        for (i, c) in weights.trainable.iter().enumerate() {
+            let at = add(&format!("gradients {i}"), c.words as u64 * 4)?;
+            b.grads.push(at);
+        }
+    }
+    for m in 0..moments {
+        let mut chunks = Vec::new();
+        for (i, c) in weights.trainable.iter().enumerate() {
+            chunks.push(add(&format!("moment {m} chunk {i}"), c.words as u64 * 4)?);
+        }
+        b.moments.push(chunks);
+    }
+    let (dispatches, submits, listing) = dispatches(gpu, &weights, &draft, &b)?;
+
+    let mut offset = 0;
+    let mut inputs = Vec::new();
+    for (id, value) in &draft.inputs {
+        inputs.push(Input { id: *id, value: value.clone(), offset });
+        offset += value.shape.words() as u64 * 4;
+    }
+    let mut back = 0;
+    let mut outputs = Vec::new();
+    for (id, shape, integer) in &draft.outputs {
+        let place = match draft.places[id] {
+            Place::Slot(s) => (b.slots[s], guard(gpu)),
+            Place::Input(i) => (b.inputs[i], 0),
+            Place::Grad(p) => {
+                let slot = param_slot(&weights, &draft, p);
+                (b.grads[slot.chunk], slot.offset as u64 * 4)
+            }
+            Place::Param(_) | Place::Chunk(..) => {
+                return Err(Error::Internal("a parameter is read with Weights::download, not as an output".into()));
+            }
+        };
+        outputs.push(Output { shape: *shape, integer: *integer, place, offset: back });
+        back += shape.words() as u64 * 4;
+    }
+    let rings = Rings::new(gpu, offset, back)?;
+    Ok(Plan { weights, dispatches, submits, inputs, outputs, buffers: b, rings, report, listing })
+}
+
+/// Room before and after each slot: only where tests look at it.
+fn guard(gpu: &Gpu) -> u64 {
+    if gpu.checked { GUARD.max(gpu.limits.min_storage_buffer_offset_alignment as u64) } else { 0 }
+}
+
+fn param_slot<'w>(weights: &'w Weights, draft: &Draft, p: usize) -> &'w super::Slot {
+    weights.slot(&draft.params[p].1).expect("checked when the draft was made")
+}
+
+fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, moments: usize) -> MemoryReport {
+    let (trainable, frozen) = weights.bytes();
+    let has_grads = draft.places.values().any(|p| matches!(p, Place::Grad(_)));
+    let inputs: u64 = draft.inputs.iter().map(|(_, v)| v.shape.words() as u64 * 4).sum();
+    let outputs: u64 = draft.outputs.iter().map(|(_, s, _)| s.words() as u64 * 4).sum();
+    let ring = super::IN_FLIGHT as u64;
+    let uniforms = draft.steps.len() as u64 * 256;
+    MemoryReport {
+        parameters: trainable + frozen,
+        gradients: if has_grads { trainable } else { 0 },
+        moments: trainable * moments as u64,
+        activations: draft.slots.words.iter().map(|w| *w as u64 * 4 + 2 * guard(gpu)).sum(),
+        unshared: draft.unshared * 4,
+        transfer: inputs * (1 + ring) + outputs * ring + uniforms,
+        largest: draft.largest.as_ref().map_or_else(String::new, |(path, s)| {
+            format!("{path} {s} {}", bytes(s.words() as u64 * 4))
+        }),
+    }
+}
+
+type Built = (Vec<Dispatch>, Vec<std::ops::Range<usize>>, Vec<String>);
+
+/// Pipelines, uniforms and bind groups; long dispatches cut, submits ended by estimated time.
+fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Result<Built> {
+    let align = (gpu.limits.min_uniform_buffer_offset_alignment as usize).max(16);
+    let (mut uniforms, mut planned) = (Vec::<u8>::new(), Vec::new());
+    let (mut submits, mut start, mut spent) = (Vec::new(), 0, 0.0);
+    let mut listing = Vec::new();
+    for (index, step) in draft.steps.iter().enumerate() {
+        let l = &step.launch;
+        assert!(l.groups > 0, "{} / {}: an empty launch", step.path, l.key.entry);
+        let fail = |m: String| Error::Internal(format!("{} / {}: {m}", step.path, l.key.entry));
+        let (_, reflection) = kernel::parse(&l.key)?;
+        if reflection.writes.len() != l.buffers.len() {
+            return Err(fail(format!("{} buffers given, {} bound", l.buffers.len(), reflection.writes.len())));
+        }
+        disjoint(step, &reflection.writes).map_err(fail)?;
+        let ms = 1e3 * (l.cost.flops / (gpu.tuning.gflops * 1e9)).max(l.cost.bytes / (gpu.tuning.gbytes * 1e9));
+        let pieces = ((ms / DISPATCH_MS).ceil() as u64).clamp(1, l.groups);
+        let each = l.groups.div_ceil(pieces);
+        for first in (0..l.groups).step_by(each as usize) {
+            let count = each.min(l.groups - first);
+            let grid = grid(count, gpu.limits.max_compute_workgroups_per_dimension);
+            let end = first + count;
+            let word = |v: u64| u32::try_from(v).map(Word::U).map_err(|_| fail(format!("{} workgroups", l.groups)));
+            let mut params = l.params.clone();
+            params.push(("grid_first", word(first)?));
+            params.push(("grid_width", Word::U(grid[0])));
+            params.push(("grid_count", word(end)?));
+            let bytes = reflection.write(&params).map_err(fail)?;
+            let offset = uniforms.len().next_multiple_of(align);
+            uniforms.resize(offset, 0);
+            uniforms.extend_from_slice(&bytes);
+            planned.push((index, grid, offset as u64, bytes.len() as u64));
+            spent += ms / pieces as f64;
+            if spent > SUBMIT_MS {
+                submits.push(start..planned.len());
+                (start, spent) = (planned.len(), 0.0);
+            }
+        }
+        let p: Vec<String> = l.key.params.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        listing.push(format!(
+            "{index:4} {:28} {:22} {:>9} groups {:>9.3} GFLOP {:>8.2} MB  {}",
+            step.path,
+            l.key.entry,
+            l.groups,
+            l.cost.flops / 1e9,
+            l.cost.bytes / 1e6,
+            p.join(" ")
+        ));
+    }
+    if start < planned.len() {
+        submits.push(start..planned.len());
+    }
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let uniform = gpu.buffer("uniforms", uniforms.len() as u64, usage)?;
+    uniforms.resize(uniforms.len().next_multiple_of(4), 0);
+    gpu.queue.write_buffer(&uniform, 0, &uniforms);
+    let mut all = Vec::new();
+    for (index, grid, offset, size) in planned {
+        let step = &draft.steps[index];
+        let kernel = gpu.kernel(step.launch.key.clone())?;
+        let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: bind(&uniform, offset, size) }];
+        for (i, (place, words)) in step.places.iter().enumerate() {
+            let (buffer, offset) = locate(gpu, weights, draft, b, *place);
+            let resource = bind(buffer, offset, *words as u64 * 4);
+            entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
+        }
+        let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(step.launch.key.entry),
+            layout: &kernel.layout,
+            entries: &entries,
+        });
+        gpu.check().map_err(|e| Error::Internal(format!("{} / {}: {e}", step.path, step.launch.key.entry)))?;
+        all.push(Dispatch { kernel, bind_group, grid, step: index });
+    }
+    Ok((all, submits, listing))
+}
+
+fn bind(buffer: &wgpu::Buffer, offset: u64, size: u64) -> wgpu::BindingResource<'_> {
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) })
+}
+
+/// Lays `count` workgroups out in two dimensions of at most `limit`.
+fn grid(count: u64, limit: u32) -> [u32; 2] {
+    let width = count.min(u64::from(limit));
+    [width as u32, count.div_ceil(width) as u32]
+}
+
+fn locate<'b>(gpu: &Gpu, weights: &'b Weights, draft: &Draft, b: &'b Buffers, place: Place) -> (&'b wgpu::Buffer, u64) {
+    match place {
+        Place::Slot(s) => (&b.all[b.slots[s]], guard(gpu)),
+        Place::Input(i) => (&b.all[b.inputs[i]], 0),
+        Place::Param(p) => {
+            let slot = param_slot(weights, draft, p);
+            (weights.buffer(slot), slot.offset as u64 * 4)
+        }
+        Place::Grad(p) => {
+            let slot = param_slot(weights, draft, p);
+            (&b.all[b.grads[slot.chunk]], slot.offset as u64 * 4)
+        }
+        Place::Chunk(Arena::Param, c) => (&weights.trainable[c].buffer, 0),
+        Place::Chunk(Arena::Grad, c) => (&b.all[b.grads[c]], 0),
+        Place::Chunk(Arena::Moment(m), c) => (&b.all[b.moments[m][c]], 0),
+    }
+}
+
+/// wgpu accepts two overlapping `read_write` ranges silently, so it is asserted here that what a kernel writes is bound
+/// nowhere else in its launch.
+fn disjoint(step: &super::draft::Step, writes: &[bool]) -> Result<(), String> {
+    for (i, (a, _)) in step.places.iter().enumerate() {
+        for (j, (b, _)) in step.places.iter().enumerate().skip(i + 1) {
+            if a == b && (writes[i] || writes[j]) {
+                return Err(format!("bindings {} and {} share {a:?} and one of them is written", i + 1, j + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Plan {
+    /// Fills activations, gradients and guard bands with NaN, so that a test sees what a kernel did not write.
+    pub fn poison(&self, gpu: &Gpu) -> Result<()> {
+        for at in self.buffers.slots.iter().chain(&self.buffers.grads) {
+            let buffer = &self.buffers.all[*at];
+            let nan = vec![f32::NAN.to_bits(); buffer.size() as usize / 4];
+            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&nan));
+        }
+        gpu.queue.submit([]);
+        gpu.check()
+    }
+
+    /// Whether every guard band still holds what [`Plan::poison`] wrote; only plans of a checked [`Gpu`] have them.
+    ///
+    /// # Errors
+    /// [`Error::Numerics`] naming the slot and the first changed byte offset.
+    pub fn check_guards(&self, gpu: &Gpu) -> Result<()> {
+        for (at, start, len) in &self.buffers.guards {
+            let buffer = &self.buffers.all[*at];
+            let bytes = gpu.download(buffer, 0, buffer.size())?;
+            let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
+            let inside = (*start / 4) as usize..((start + len) / 4) as usize;
+            let hit = words.iter().enumerate().find(|(i, w)| !inside.contains(i) && **w != f32::NAN.to_bits());
+            if let Some((i, w)) = hit {
+                let v = f32::from_bits(*w);
+                return Err(Error::Numerics(format!("a kernel wrote {v} to word {i} of a slot whose words are {inside:?}")));
+            }
+        }
+        Ok(())
+    }
+
+}

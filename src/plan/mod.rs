@@ -1,0 +1,124 @@
+//! From a graph to a list of dispatches with their memory: compiled once, then replayed every step.
+//!
+//! A step creates no buffer, no bind group and no pipeline: inputs go through a staging ring, results come back through a
+//! ring of mapped buffers, and only [`IN_FLIGHT`] steps are under way at once.
+
+mod build;
+mod draft;
+pub mod fuse;
+pub mod liveness;
+mod profile;
+mod replay;
+mod report;
+mod weights;
+
+pub use profile::Timing;
+pub use replay::{Feed, StepResult};
+pub use report::MemoryReport;
+pub use weights::{Slot, Weights};
+
+use crate::error::Result;
+use crate::gpu::Gpu;
+use crate::graph::{Graph, Launch, Operand, Shape, Tensor, Value, ValueId};
+use std::rc::Rc;
+
+/// Steps that may be under way at once.
+pub const IN_FLIGHT: usize = 3;
+
+/// Numbers in an optimizer's hyperparameter input.
+pub const HYPER: usize = 16;
+
+/// An optimizer, as planning sees it: one launch a chunk of the arenas.
+pub trait Update {
+    /// For messages and profiles.
+    fn name(&self) -> &'static str;
+    /// How many moments it keeps for each parameter.
+    fn moments(&self) -> usize;
+    /// The launch over a chunk of `words` words.
+    fn launch(&self, hyper: Operand, chunk: usize, words: usize) -> Launch;
+}
+
+/// What a plan computes.
+#[derive(Default)]
+pub struct PlanSpec<'a, 'g> {
+    /// Values that are read back after each step.
+    pub outputs: Vec<Tensor<'g>>,
+    /// Parameters and their gradients, for `update`.
+    pub gradients: Vec<(Tensor<'g>, Tensor<'g>)>,
+    /// The optimizer that ends the step.
+    pub update: Option<&'a dyn Update>,
+    /// Its input of [`HYPER`] numbers.
+    pub hyper: Option<Tensor<'g>>,
+}
+
+/// A compiled plan: owns its activations, gradients and moments, shares the weights.
+pub struct Plan {
+    weights: Rc<Weights>,
+    dispatches: Vec<Dispatch>,
+    /// Each submit is a range of `dispatches`.
+    submits: Vec<std::ops::Range<usize>>,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+    buffers: Buffers,
+    rings: replay::Rings,
+    report: MemoryReport,
+    listing: Vec<String>,
+}
+
+struct Dispatch {
+    kernel: std::sync::Arc<crate::gpu::kernel::Kernel>,
+    bind_group: wgpu::BindGroup,
+    grid: [u32; 2],
+    step: usize,
+}
+
+struct Input {
+    id: ValueId,
+    value: Value,
+    /// Byte offset in a staging buffer.
+    offset: u64,
+}
+
+struct Output {
+    shape: Shape,
+    integer: bool,
+    place: (usize, u64),
+    offset: u64,
+}
+
+/// All memory that the plan owns.
+struct Buffers {
+    all: Vec<wgpu::Buffer>,
+    inputs: Vec<usize>,
+    slots: Vec<usize>,
+    grads: Vec<usize>,
+    moments: Vec<Vec<usize>>,
+    guards: Vec<(usize, u64, u64)>,
+}
+
+impl Plan {
+    /// Chooses kernels, assigns memory, checks the budget, then builds every buffer, pipeline and bind group.
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`] before anything is allocated when a buffer exceeds the adapter's binding size or the whole exceeds
+    /// the budget; [`crate::Error::Usage`] when the weights do not fit the graph.
+    pub fn compile(gpu: &Gpu, graph: &Graph, weights: &Rc<Weights>, spec: &PlanSpec) -> Result<Plan> {
+        let draft = draft::Draft::new(gpu, graph, weights, spec)?;
+        build::build(gpu, weights.clone(), draft, spec.update.map_or(0, |u| u.moments()))
+    }
+
+    /// What memory the plan takes, by purpose.
+    pub fn memory(&self) -> &MemoryReport {
+        &self.report
+    }
+
+    /// The weights that it reads and updates.
+    pub fn weights(&self) -> &Rc<Weights> {
+        &self.weights
+    }
+
+    /// How many dispatches and submits a step has.
+    pub fn size(&self) -> (usize, usize) {
+        (self.dispatches.len(), self.submits.len())
+    }
+}

@@ -1,0 +1,161 @@
+//! Parameters in device memory: trainable ones packed in arena chunks, so that an optimizer step is one dispatch a chunk;
+//! frozen ones in chunks of their own.
+
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::{Shape, layout};
+use std::collections::HashMap;
+
+/// A parameter's place.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Full name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// Whether it lies in the trainable chunks.
+    pub trainable: bool,
+    /// Which chunk.
+    pub chunk: usize,
+    /// Words from the chunk's start.
+    pub offset: usize,
+}
+
+/// All parameters of a network on one device. Plans for training and for inference share it.
+pub struct Weights {
+    slots: Vec<Slot>,
+    by_name: HashMap<String, usize>,
+    pub(crate) trainable: Vec<Chunk>,
+    pub(crate) frozen: Vec<Chunk>,
+}
+
+pub(crate) struct Chunk {
+    pub(crate) buffer: wgpu::Buffer,
+    pub(crate) words: usize,
+}
+
+/// Where each parameter will lie: chunks of at most `limit` words, every parameter aligned to `align` words.
+fn pack(sizes: &[usize], limit: usize, align: usize) -> (Vec<(usize, usize)>, Vec<usize>) {
+    let (mut places, mut chunks) = (Vec::new(), vec![0usize]);
+    for words in sizes {
+        let mut at = chunks[chunks.len() - 1].next_multiple_of(align);
+        if at > 0 && at + words > limit {
+            chunks.push(0);
+            at = 0;
+        }
+        let last = chunks.len() - 1;
+        places.push((last, at));
+        chunks[last] = at + words;
+    }
+    (places, chunks.into_iter().filter(|w| *w > 0).collect())
+}
+
+impl Weights {
+    /// Uploads parameters: name, shape, whether trainable, values in the world's layout.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when one parameter exceeds a storage binding or the device has no room, with the figures.
+    pub fn upload<'a>(gpu: &Gpu, params: impl IntoIterator<Item = (&'a str, Shape, bool, &'a [f32])>) -> Result<Weights> {
+        let params: Vec<_> = params.into_iter().collect();
+        let align = (gpu.limits.min_storage_buffer_offset_alignment as usize / 4).max(4);
+        let limit = (gpu.limits.max_storage_buffer_binding_size / 4).min(gpu.limits.max_buffer_size / 4) as usize;
+        for (name, shape, _, _) in &params {
+            if shape.words() > limit {
+                let (need, have) = (shape.words() * 4, limit * 4);
+                return Err(Error::Memory(format!(
+                    "parameter {name} {shape} takes {need} bytes, {} binds at most {have} at once",
+                    gpu.info.name
+                )));
+            }
+        }
+        let mut w = Weights { slots: Vec::new(), by_name: HashMap::new(), trainable: Vec::new(), frozen: Vec::new() };
+        for trainable in [true, false] {
+            let part: Vec<_> = params.iter().filter(|p| p.2 == trainable).collect();
+            let sizes: Vec<usize> = part.iter().map(|p| p.1.words()).collect();
+            let (places, chunks) = pack(&sizes, limit, align);
+            let mut memory: Vec<Vec<f32>> = chunks.iter().map(|n| vec![0.0; *n]).collect();
+            for ((name, shape, _, values), (chunk, offset)) in part.iter().zip(places) {
+                memory[chunk][offset..offset + shape.words()].copy_from_slice(&layout::to_memory(*shape, values));
+                w.by_name.insert(name.to_string(), w.slots.len());
+                w.slots.push(Slot { name: name.to_string(), shape: *shape, trainable, chunk, offset });
+            }
+            let usage =
+                wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            for (i, m) in memory.iter().enumerate() {
+                let label = format!("{} parameters {i}", if trainable { "trainable" } else { "frozen" });
+                let buffer = gpu.buffer(&label, m.len() as u64 * 4, usage)?;
+                gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(m));
+                let chunk = Chunk { buffer, words: m.len() };
+                if trainable { w.trainable.push(chunk) } else { w.frozen.push(chunk) }
+            }
+        }
+        gpu.check()?;
+        Ok(w)
+    }
+
+    /// The place of a parameter.
+    pub fn slot(&self, name: &str) -> Option<&Slot> {
+        self.by_name.get(name).map(|i| &self.slots[*i])
+    }
+
+    pub(crate) fn buffer(&self, slot: &Slot) -> &wgpu::Buffer {
+        let chunks = if slot.trainable { &self.trainable } else { &self.frozen };
+        &chunks[slot.chunk].buffer
+    }
+
+    /// Bytes of trainable and of frozen parameters.
+    pub fn bytes(&self) -> (u64, u64) {
+        let sum = |c: &[Chunk]| c.iter().map(|c| c.words as u64 * 4).sum();
+        (sum(&self.trainable), sum(&self.frozen))
+    }
+
+    /// All parameters in the world's layout, in the order of upload with trainable ones first; waits.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub fn download(&self, gpu: &Gpu) -> Result<Vec<(String, Shape, Vec<f32>)>> {
+        let read = |c: &Chunk| gpu.download(&c.buffer, 0, c.words as u64 * 4);
+        let trainable = self.trainable.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let frozen = self.frozen.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let pick = |s: &Slot| {
+            let bytes = if s.trainable { &trainable[s.chunk] } else { &frozen[s.chunk] };
+            let part: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[s.offset * 4..(s.offset + s.shape.words()) * 4]);
+            (s.name.clone(), s.shape, layout::to_world(s.shape, &part))
+        };
+        Ok(self.slots.iter().map(pick).collect())
+    }
+
+    /// Overwrites parameters by name with values in the world's layout; the others stay.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name that is not there or values of another size; nothing is written then.
+    pub fn write<'a>(&self, gpu: &Gpu, values: impl IntoIterator<Item = (&'a str, &'a [f32])>) -> Result<()> {
+        let mut all = Vec::new();
+        for (name, v) in values {
+            let slot = self.slot(name).ok_or_else(|| Error::Usage(format!("there is no parameter {name}")))?;
+            if v.len() != slot.shape.elements() {
+                return Err(Error::Usage(format!("parameter {name} is {}, given were {} numbers", slot.shape, v.len())));
+            }
+            all.push((slot, layout::to_memory(slot.shape, v)));
+        }
+        for (slot, memory) in all {
+            gpu.queue.write_buffer(self.buffer(slot), slot.offset as u64 * 4, bytemuck::cast_slice(&memory));
+        }
+        gpu.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pack;
+
+    #[test]
+    fn chunks_respect_the_limit_and_the_alignment() {
+        let (places, chunks) = pack(&[10, 70, 100, 5], 128, 64);
+        assert_eq!(places, [(0, 0), (1, 0), (2, 0), (3, 0)]);
+        assert_eq!(chunks, [10, 70, 100, 5]);
+        let (places, chunks) = pack(&[10, 20], 128, 64);
+        assert_eq!((places, chunks), (vec![(0, 0), (0, 64)], vec![84]));
+        assert_eq!(pack(&[], 128, 64).1.len(), 0);
+    }
+}
