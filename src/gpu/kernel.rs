@@ -103,7 +103,7 @@ pub fn prelude(name: &str) -> Option<&'static str> {
     macro_rules! files {
         ($($n:literal),* $(,)?) => { match name { $($n => Some(include_str!(concat!("../../shaders/prelude/", $n, ".wgsl"))),)* _ => None } };
     }
-    files!("conv_params", "elementwise", "grid", "pixels", "quad")
+    files!("conv_params", "elementwise", "grid", "philox", "pixels", "quad")
 }
 
 /// Expands, parses and reflects a kernel; needs no GPU.
