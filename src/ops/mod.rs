@@ -10,7 +10,9 @@ mod dropout;
 mod loss;
 mod merge;
 pub mod philox;
+mod pixels;
 mod pool;
+mod resize;
 mod softmax;
 #[cfg(test)]
 mod testing;
@@ -23,6 +25,7 @@ pub use loss::{CrossEntropy, CrossEntropyGrad, Smoothing};
 pub use merge::{Add, Fill, Multiply};
 pub use philox::PhiloxWords;
 pub use pool::{AvgPool, AvgPoolGrad, GlobalAvgPool, GlobalAvgPoolGrad, MaxPool, MaxPoolGrad, Window};
+pub use resize::{Resize, ResizeGrad};
 pub use softmax::{Softmax, SoftmaxGrad};
 
 use crate::graph::{Tensor, autograd};
