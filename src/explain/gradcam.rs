@@ -9,6 +9,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape, Tensor, ValueId};
 use crate::models::Network;
 use crate::nn::Layers;
+use crate::ops::Colors;
 use crate::plan::{Feed, Plan, PlanSpec, Weights};
 use crate::train::{Normalize, Samples};
 use std::rc::Rc;
@@ -58,9 +59,9 @@ impl GradCam {
         let _scope = graph.scope("gradcam");
         let gradient = out.logits.gradients_with(upstream, &[out.features])[0]
             .ok_or_else(|| Error::Internal("the scores do not depend on the features".into()))?;
-        let (map, peak) = out.features.cam(gradient.global_avg_pool()).normalize_maps();
+        let (map, peak) = out.features.grad_cam(gradient, true).cam_normalize();
         let large = map.resize([side, side], false);
-        let outputs: Vec<Tensor> = vec![out.logits, large, peak, large.colormap()];
+        let outputs: Vec<Tensor> = vec![out.logits, large, peak, large.colormap(Colors::Turbo)];
         let plan = Plan::compile(gpu, &graph, weights, &PlanSpec { outputs, ..Default::default() })?;
         Ok(GradCam { plan, input: x.id, upstream: upstream.id, batch, side, classes, normalize })
     }
