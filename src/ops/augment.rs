@@ -78,7 +78,9 @@ impl Op for Augment {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let shape = k.shape(x[0]);
         let mut g = pixels(shape);
-        g.params.push(("channels", Word::from(shape.nchw().1)));
+        let channels = shape.nchw().1;
+        g.params.push(("channels", Word::from(channels)));
+        g.baked.push(("GRAY", i64::from(channels == 1)));
         if let Border::Constant(v) = self.0 {
             g.baked.push(("CONSTANT", 1));
             g.params.push(("fill", Word::F(v)));
