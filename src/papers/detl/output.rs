@@ -41,7 +41,7 @@ pub(super) fn split_file(cohort: &Cohort, o: &Options) -> Result<PathBuf> {
             "rotation_degrees": AUGMENT.rotation_degrees, "scale": AUGMENT.scale, "shift": AUGMENT.shift,
             "mirror": AUGMENT.mirror, "brightness": AUGMENT.brightness,
         },
-        "normalise": super::NORMALIZE.describe(),
+        "normalise": {"subtract": super::NORMALIZE.mean, "multiply": super::NORMALIZE.scale},
     });
     let path = o.out.join("split.json");
     let text = serde_json::to_string(&value).map_err(|e| Error::Internal(format!("split.json: {e}")))?;
