@@ -9,6 +9,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod plan;
+pub mod selftest;
 
 pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuOptions};
