@@ -1,4 +1,6 @@
-// bias_grad: part[z, k] = sum over pixels z, z + splits, z + 2 splits ... of dy[pixel, k]; then gemm_reduce over z.
+// bias_grad: part[z, k] = sum over the pixels z, z + splits, z + 2 splits ... of dy[pixel, k]; gemm_reduce then sums over z.
+// dy [N P Q, Kp], part [splits, Kp]. Launch grid: 64 threads a workgroup, thread = (slice, quad of k), neighbours read neighbours.
+// Limit: loads (dy is read once). Mesa 25.0.7: 0.3 to 1.0 ms for the layers of DETL at 64 x 64, batch 16; 2 % of a step.
 struct Params {
     grid_first: u32,
     grid_width: u32,

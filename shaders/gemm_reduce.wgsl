@@ -1,4 +1,6 @@
-// gemm_reduce: out[i, k] (+)= epilogue(sum over splits z, in order, of part[z, i, k])
+// gemm_reduce: out[i, k] (+)= epilogue(sum over slices z, in rising order, of part[z, i, k]); epilogue = + bias[k], ReLU, * (mask > 0).
+// part [splits, I, Kp], out [I, Kp] (or a channel slice of a wider tensor). Launch grid: 64 threads a workgroup, one quad a thread.
+// The second half of every split reduction (conv.wgsl, bias_grad.wgsl). Limit: memory bandwidth.
 #param BIAS = 0
 #param MASK = 0
 #param ACCUMULATE = 0

@@ -82,3 +82,20 @@ impl Error {
         Error::Format { path: path.as_ref().to_path_buf(), reason: reason.to_string() }
     }
 }
+
+impl Error {
+    /// The same error with the files that a run had written before it; for errors that end hours of work.
+    pub fn and_written(self, files: &str) -> Error {
+        let add = |m: String| format!("{m}; written before: {files}");
+        match self {
+            Error::Usage(m) => Error::Usage(add(m)),
+            Error::NoAdapter(m) => Error::NoAdapter(add(m)),
+            Error::Memory(m) => Error::Memory(add(m)),
+            Error::Data(m) => Error::Data(add(m)),
+            Error::Numerics(m) => Error::Numerics(add(m)),
+            Error::DeviceLost(m) => Error::DeviceLost(add(m)),
+            Error::Internal(m) => Error::Internal(add(m)),
+            other => other,
+        }
+    }
+}

@@ -103,7 +103,18 @@ pub fn prelude(name: &str) -> Option<&'static str> {
     macro_rules! files {
         ($($n:literal),* $(,)?) => { match name { $($n => Some(include_str!(concat!("../../shaders/prelude/", $n, ".wgsl"))),)* _ => None } };
     }
-    files!("conv_params", "elementwise", "grid", "pixels", "quad")
+    files!(
+        "conv_gather_subgroup",
+        "conv_gather_tile",
+        "conv_outer_subgroup",
+        "conv_outer_tile",
+        "conv_params",
+        "elementwise",
+        "grid",
+        "philox",
+        "pixels",
+        "quad",
+    )
 }
 
 /// Expands, parses and reflects a kernel; needs no GPU.

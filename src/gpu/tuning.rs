@@ -8,8 +8,12 @@ use crate::error::{Error, Result};
 pub enum Core {
     /// One subgroup of 8 lanes, values spread by `subgroupBroadcast`, no workgroup memory.
     Subgroup {
-        /// Rows of the register tile: 8, 16 or 32.
+        /// Channels of the register tile of forward and input gradient: 16 or 32.
         rows: u32,
+        /// Pixels a lane, likewise.
+        pixels: u32,
+        /// Filter elements of the register tile of the filter gradient.
+        weight_rows: u32,
         /// Loads as pairs of 64-bit integers instead of `vec4<f32>`.
         load64: bool,
     },
@@ -46,8 +50,8 @@ pub struct Tuning {
 /// The table. `cpu-8` and `cpu-8-f32`: lavapipe, Mesa 25.0.7 and 22.3.6, 2 cores, 2026-11-21. The rows for hardware GPUs
 /// are starting points from the literature on blocked SGEMM, tested for correctness only: no GPU was at hand.
 pub const TABLE: &[Tuning] = &[
-    Tuning { name: "cpu-8", core: Core::Subgroup { rows: 16, load64: true }, fill: 8, gflops: 30.0, gbytes: 8.0 },
-    Tuning { name: "cpu-8-f32", core: Core::Subgroup { rows: 16, load64: false }, fill: 8, gflops: 30.0, gbytes: 8.0 },
+    Tuning { name: "cpu-8", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: true }, fill: 8, gflops: 30.0, gbytes: 8.0 },
+    Tuning { name: "cpu-8-f32", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: false }, fill: 8, gflops: 30.0, gbytes: 8.0 },
     Tuning {
         name: "discrete",
         core: Core::Workgroup { bm: 128, bn: 64, bk: 16, tm: 8, tn: 4 },

@@ -3,6 +3,7 @@
 //! Twelve layers: 3×3 valid convolutions with ReLU, a 2×2 max pool after each pair, three dense layers. The paper gives no
 //! input side; 64, 128 and 224 are used here, one channel.
 
+use super::Outputs;
 use crate::graph::{Graph, Tensor};
 use crate::nn::Layers;
 use crate::ops::{Geometry, Window};
@@ -16,21 +17,12 @@ pub const DENSE: [usize; 2] = [256, 128];
 /// The smallest input side that leaves a pixel after the last pool.
 pub const SMALLEST_SIDE: usize = 36;
 
-/// What the network computes.
-#[derive(Clone, Copy, Debug)]
-pub struct Detl<'g> {
-    /// Class scores before softmax, [N, classes].
-    pub logits: Tensor<'g>,
-    /// The last convolution's ReLU output, where Grad-CAM looks: [N, 128, H, W].
-    pub features: Tensor<'g>,
-}
-
 /// Records DETL on images `x` [N, 1, S, S]; parameters are `block1.conv1.weight` … `fc3.bias`.
 ///
 /// # Panics
 /// When the side is below [`SMALLEST_SIDE`]: the pools leave nothing.
 #[track_caller]
-pub fn detl12<'g>(graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Layers) -> Detl<'g> {
+pub fn detl12<'g>(graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Layers) -> Outputs<'g> {
     let (mut y, mut features) = (x, x);
     for (i, channels) in BLOCKS.into_iter().enumerate() {
         let _scope = graph.scope(&format!("block{}", i + 1));
@@ -42,5 +34,5 @@ pub fn detl12<'g>(graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Laye
     for (i, width) in DENSE.into_iter().enumerate() {
         y = layers.dense(y, &format!("fc{}", i + 1), width).relu();
     }
-    Detl { logits: layers.dense(y, "fc3", classes), features }
+    Outputs { logits: layers.dense(y, "fc3", classes), features }
 }

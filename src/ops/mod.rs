@@ -6,17 +6,26 @@
 mod activation;
 mod bias;
 mod conv;
+mod dropout;
 mod loss;
 mod merge;
+pub mod philox;
+mod pixels;
 mod pool;
+mod resize;
 mod softmax;
+#[cfg(test)]
+mod testing;
 
 pub use activation::{Relu, ReluGrad};
 pub use bias::{Bias, BiasGrad};
 pub use conv::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Geometry};
+pub use dropout::Dropout;
 pub use loss::{CrossEntropy, CrossEntropyGrad, Smoothing};
-pub use merge::{Add, Fill};
+pub use merge::{Add, Fill, Multiply};
+pub use philox::PhiloxWords;
 pub use pool::{AvgPool, AvgPoolGrad, GlobalAvgPool, GlobalAvgPoolGrad, MaxPool, MaxPoolGrad, Window};
+pub use resize::{Resize, ResizeGrad};
 pub use softmax::{Softmax, SoftmaxGrad};
 
 use crate::graph::{Tensor, autograd};
@@ -62,4 +71,13 @@ pub(crate) fn image(s: crate::graph::Shape) -> Result<(usize, usize, usize, usiz
         crate::graph::Shape::Image { n, c, h, w } => Ok((n, c, h, w)),
         other => Err(format!("expected an image [N, C, H, W], given was {other}")),
     }
+}
+
+/// The gradients of an operation that has none: for pictures, counters and random numbers.
+///
+/// # Panics
+/// When one is wanted: a missing gradient must not pass for a zero.
+pub(crate) fn no_gradient<'g>(op: &dyn crate::graph::Op, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    assert!(!wanted.contains(&true), "{} has no gradient, and one is needed here", op.name());
+    vec![None; wanted.len()]
 }

@@ -3,7 +3,7 @@
 use super::activation::ReluGrad;
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, downcast, shape};
+use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, downcast};
 use std::rc::Rc;
 
 const SOURCE: Source = shader!("pool.wgsl");
@@ -62,26 +62,17 @@ impl Window {
     }
 }
 
-/// The launch grid of `prelude/pixels.wgsl` over the pixels of `over`; `other` is the image on the other side.
+/// The launch grid over the pixels of `over`; `other` is the image on the other side.
 fn pixels(over: Shape, other: Shape, padding: [usize; 4]) -> (Vec<(&'static str, i64)>, Vec<(&'static str, Word)>, usize) {
-    let ((n, c, h, w), (_, _, oh, ow)) = (over.nchw(), other.nchw());
-    let quads = shape::padded(c) / 4;
-    let lanes = quads.next_power_of_two().min(64);
-    let repeat = w.div_ceil(64 / lanes).clamp(1, 4);
-    let (channel_blocks, column_blocks) = (quads.div_ceil(lanes), w.div_ceil(64 / lanes * repeat));
-    let params = vec![
-        ("rows", Word::from(h)),
-        ("columns", Word::from(w)),
-        ("column_blocks", Word::from(column_blocks)),
-        ("channel_quads", Word::from(quads)),
-        ("channel_blocks", Word::from(channel_blocks)),
+    let (_, _, oh, ow) = other.nchw();
+    let mut grid = super::pixels::pixels(over);
+    grid.params.extend([
         ("other_rows", Word::from(oh)),
         ("other_columns", Word::from(ow)),
         ("pad_top", Word::from(padding[0])),
         ("pad_left", Word::from(padding[2])),
-    ];
-    let baked = vec![("LANES", lanes as i64), ("REPEAT", repeat as i64)];
-    (baked, params, n * h * column_blocks * channel_blocks)
+    ]);
+    (grid.baked, grid.params, grid.groups)
 }
 
 /// y = max over the window. Outputs y and which element won (ties: the first, as PyTorch and cuDNN).

@@ -31,17 +31,18 @@ impl Sizes {
         let ((n, c, h, w), (_, ko, p, q)) = (k.shape(x).nchw(), y.nchw());
         let Shape::Filter { r, s, .. } = filter else { unreachable!("checked when recorded") };
         let (c_quads, k_quads) = (shape::padded(c) / 4, shape::padded(ko) / 4);
-        let plain = geometry == Geometry::VALID;
-        let flat = Sizes { n: 1, h: 1, w: n, c_quads, p: 1, q: n, k_quads, r: 1, s: 1, geometry, channels: c };
-        if plain && (r, s) == (h, w) {
-            // Dense: pixels and channels of an image are one run of memory, the images are the columns of one row.
-            return Sizes { c_quads: c_quads * h * w, channels: if h * w == 1 { c } else { 4 }, ..flat };
-        }
-        if plain && (r, s) == (1, 1) {
-            // A 1×1 convolution is a plain matrix product over all pixels.
-            return Sizes { w: n * h * w, q: n * h * w, ..flat };
+        if geometry == Geometry::VALID && (r, s) == (h, w) {
+            // Dense: pixels and channels of an image are one run of memory.
+            let channels = if h * w == 1 { c } else { 4 };
+            let c_quads = c_quads * h * w;
+            return Sizes { n, h: 1, w: 1, c_quads, p: 1, q: 1, k_quads, r: 1, s: 1, geometry, channels };
         }
         Sizes { n, h, w, c_quads, p, q, k_quads, r, s, geometry, channels: c }
+    }
+
+    /// A grey image's first layer: one true channel in a quad of four.
+    fn single_channel(&self) -> bool {
+        self.channels == 1 && self.c_quads == 1
     }
 
     fn strided(&self) -> bool {
@@ -85,17 +86,41 @@ fn split(units: usize, tiles: usize, fill: usize) -> (usize, usize) {
     (units.div_ceil(size), size)
 }
 
-/// A tile shape for a kernel: what to bake, and the outputs it covers.
+/// A register tile: what to bake, and the outputs it covers.
 struct Tile {
     baked: Vec<(&'static str, i64)>,
-    rows: usize,
-    pixels: usize,
+    /// Pixels of a workgroup (forward, input gradient), or filter elements (filter gradient).
+    m: usize,
+    /// Channels of a workgroup.
+    n: usize,
 }
 
-fn tile(core: Core, rows: usize, pixels: usize) -> Tile {
-    let Core::Subgroup { load64, .. } = core else { todo!("workgroup core") };
-    let baked = vec![("ROWS", rows as i64), ("PIXELS", pixels as i64), ("LOAD64", i64::from(load64))];
-    Tile { baked, rows, pixels }
+impl Tile {
+    /// The tile of forward and input gradient, or of the filter gradient; `one`: a single true input channel.
+    fn new(core: Core, weight: bool, one: bool) -> Tile {
+        match core {
+            Core::Subgroup { rows, pixels, weight_rows, load64 } => {
+                let (rows, pixels) = match (weight, one) {
+                    (false, false) => (rows, pixels),
+                    (false, true) => (32, pixels),
+                    (true, false) => (weight_rows, 2),
+                    (true, true) => (12, 2),
+                };
+                let mut baked =
+                    vec![("ROWS", i64::from(rows)), ("PIXELS", i64::from(pixels)), ("LOAD64", i64::from(load64))];
+                if one {
+                    baked.push(("C_TRUE", 1));
+                }
+                let (m, n) = if weight { (rows, 32) } else { (8 * pixels, rows) };
+                Tile { baked, m: m as usize, n: n as usize }
+            }
+            Core::Workgroup { bm, bn, bk, tm, tn } => {
+                let sizes = [("BM", bm), ("BN", bn), ("BK", bk), ("TM", tm), ("TN", tn)];
+                let baked = [("CORE", 1)].into_iter().chain(sizes.map(|(n, v)| (n, i64::from(v)))).collect();
+                Tile { baked, m: bm as usize, n: bn as usize }
+            }
+        }
+    }
 }
 
 /// Sums the slices in `part` and applies the epilogue.
@@ -128,21 +153,16 @@ impl Reduce {
 }
 
 pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, relu: bool) {
-    let one = z.channels == 1 && z.c_quads == 1;
-    let t = tile(k.tuning.core, if one { 32 } else { 16 }, 4);
-    let tiles = z.k_quads.div_ceil(t.rows / 4) * (z.n * z.p * z.q.div_ceil(t.pixels)).div_ceil(8);
+    let t = Tile::new(k.tuning.core, false, z.single_channel());
+    let tiles = (4 * z.k_quads).div_ceil(t.n) * (z.n * z.p * z.q).div_ceil(t.m);
     let (splits, size) = split(z.c_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.p * z.q * z.k_quads;
     let bias = x.get(2).copied();
     let mut baked = t.baked;
     baked.extend([("STRIDED", i64::from(z.strided())), ("BIAS", i64::from(bias.is_some()))]);
-    if one {
-        baked.push(("C_TRUE", 1));
-    }
     let params = z.params(splits, size, quads, relu);
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
-    let buffers: Vec<Operand> =
-        x.iter().map(|v| (*v).into()).chain([part.unwrap_or(y.into())]).collect();
+    let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(y.into())]).collect();
     k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
         Reduce { part, extra: bias, flag: "BIAS", out: y, quads, row_quads: z.k_quads, splits, relu }.launch(k);
@@ -150,10 +170,11 @@ pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, re
 }
 
 pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId) {
-    let t = tile(k.tuning.core, 16, 4);
+    let t = Tile::new(k.tuning.core, false, false);
     let [sh, sw] = z.geometry.stride;
-    let strips = z.n * z.h.div_ceil(sh) * z.w.div_ceil(sw).div_ceil(t.pixels);
-    let tiles = z.c_quads.div_ceil(t.rows / 4) * strips.div_ceil(8) * sh * sw;
+    // With a stride, the pixels of each phase meet their own taps only: a grid of tiles a phase.
+    let pixels = z.n * z.h.div_ceil(sh) * z.w.div_ceil(sw);
+    let tiles = (4 * z.c_quads).div_ceil(t.n) * pixels.div_ceil(t.m) * sh * sw;
     let (splits, size) = split(z.k_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.h * z.w * z.c_quads;
     let mask = x.get(2).copied();
@@ -161,8 +182,7 @@ pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId
     baked.extend([("STRIDED", i64::from(z.strided())), ("MASK", i64::from(mask.is_some()))]);
     let params = z.params(splits, size, quads, false);
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
-    let buffers: Vec<Operand> =
-        x.iter().map(|v| (*v).into()).chain([part.unwrap_or(dx.into())]).collect();
+    let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(dx.into())]).collect();
     k.launch(CONV, "conv2d_grad_input", &baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
         Reduce { part, extra: mask, flag: "MASK", out: dx, quads, row_quads: z.c_quads, splits, relu: false }.launch(k);
@@ -170,20 +190,17 @@ pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId
 }
 
 pub(super) fn grad_weight(k: &mut Recorder, z: &Sizes, x: &[ValueId], dw: ValueId) {
-    let one = z.channels == 1 && z.c_quads == 1;
-    let t = tile(k.tuning.core, if one { 12 } else { 16 }, 4);
-    let rows = if one { (z.r * z.s).div_ceil(t.rows) } else { (z.r * z.s * z.c_quads).div_ceil(t.rows / 4) };
-    let tiles = rows * z.k_quads.div_ceil(8);
+    let one = z.single_channel() && matches!(k.tuning.core, Core::Subgroup { .. });
+    let t = Tile::new(k.tuning.core, true, one);
+    // With one true channel a row of the tile is a filter tap, else an element (tap, channel).
+    let rows = z.r * z.s * if one { 1 } else { 4 * z.c_quads };
+    let tiles = rows.div_ceil(t.m) * (4 * z.k_quads).div_ceil(t.n);
     let (splits, size) = split(z.n * z.p, tiles, k.tuning.fill as usize);
     let quads = z.r * z.s * z.c_quads * 4 * z.k_quads;
-    let mut baked = t.baked;
-    if one {
-        baked.push(("C_TRUE", 1));
-    }
     let params = z.params(splits, size, quads, false);
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
     let buffers = [x[0].into(), x[1].into(), part.unwrap_or(dw.into())];
-    k.launch(CONV, "conv2d_grad_weight", &baked, &params, &buffers, tiles * splits);
+    k.launch(CONV, "conv2d_grad_weight", &t.baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
         Reduce { part, extra: None, flag: "", out: dw, quads, row_quads: z.k_quads, splits, relu: false }.launch(k);
     }

@@ -1,0 +1,21 @@
+//! From files to planes and folds: decoding, resizing, tables of records, the DETL data sets, splits, the decoded cache.
+//!
+//! Read in this order: [`table`] (what a record is; a folder or a TOML manifest to a [`table::Dataset`]), [`detl`]
+//! (Data-A and Data-B of Basu & Mitra), [`split`] and [`split_file`] (folds), [`decode`] and [`resize`] (one file to one
+//! plane), [`planes`] (all files, on all cores, cached).
+
+pub mod decode;
+pub mod detl;
+pub mod detl_split;
+pub mod folder;
+pub mod manifest;
+mod manifest_read;
+mod pack;
+pub mod phantom;
+pub mod planes;
+pub mod resize;
+pub mod split;
+pub mod split_file;
+pub mod summary;
+pub mod table;
+pub mod text;

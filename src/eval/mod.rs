@@ -1,0 +1,20 @@
+//! Figures about predictions: confusion matrix and scores, intervals, the energy of Grad-CAM maps inside lesions, how
+//! far the source of an image gives its class away, and `metrics.json`, which holds all of it.
+//!
+//! Pure functions of slices and plain structs: nothing here knows the engine, so that every figure can be checked
+//! against scikit-learn, SciPy and statsmodels (values stored in the tests).
+
+pub mod cam_energy;
+pub mod confusion;
+pub mod cross_table;
+pub mod folds;
+pub mod interval;
+pub mod json;
+pub mod metrics_file;
+
+pub use cam_energy::{CamImage, CamScores, CamSummary, energy_inside, peak_inside, uniform_share};
+pub use confusion::{Averages, ClassScores, Confusion};
+pub use cross_table::CrossTable;
+pub use folds::{FoldMetrics, FoldTraining, Overall};
+pub use interval::{Interval, Method, PairedDifference, clopper_pearson, paired_t, student_t, wilson};
+pub use metrics_file::{DataSummary, Dropped, EpochRecord, History, Metrics, RunInfo, SplitKind, StageInfo, Status};

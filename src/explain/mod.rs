@@ -1,0 +1,5 @@
+//! Explaining a classifier: Grad-CAM.
+
+mod gradcam;
+
+pub use gradcam::{Explanation, GradCam};

@@ -1,0 +1,32 @@
+//! The launch grid of `shaders/prelude/pixels.wgsl`: the pixels of an image by quads of channels.
+
+use crate::gpu::Word;
+use crate::graph::{Shape, shape};
+
+/// What a kernel over pixels is launched with.
+pub(super) struct Pixels {
+    /// `LANES` and `REPEAT`.
+    pub baked: Vec<(&'static str, i64)>,
+    /// `rows`, `columns`, `column_blocks`, `channel_quads`, `channel_blocks`.
+    pub params: Vec<(&'static str, Word)>,
+    /// Workgroups.
+    pub groups: usize,
+}
+
+/// The grid over the pixels of `over`.
+pub(super) fn pixels(over: Shape) -> Pixels {
+    let (n, c, h, w) = over.nchw();
+    let quads = shape::padded(c) / 4;
+    let lanes = quads.next_power_of_two().min(64);
+    let repeat = w.div_ceil(64 / lanes).clamp(1, 4);
+    let (channel_blocks, column_blocks) = (quads.div_ceil(lanes), w.div_ceil(64 / lanes * repeat));
+    let params = vec![
+        ("rows", Word::from(h)),
+        ("columns", Word::from(w)),
+        ("column_blocks", Word::from(column_blocks)),
+        ("channel_quads", Word::from(quads)),
+        ("channel_blocks", Word::from(channel_blocks)),
+    ];
+    let baked = vec![("LANES", lanes as i64), ("REPEAT", repeat as i64)];
+    Pixels { baked, params, groups: n * h * column_blocks * channel_blocks }
+}

@@ -1,0 +1,3 @@
+//! The five papers' protocols, end to end.
+
+pub mod detl;

@@ -1,0 +1,97 @@
+//! Batches: which images of a pool, with which labels, in which order; the last one of an epoch is padded.
+
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+/// A label that counts for nothing: padding of a batch.
+pub const PADDING: u32 = u32::MAX;
+
+/// How pixels in [0, 1] become the network's input: (x − mean) · scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalize {
+    /// Subtracted first.
+    pub mean: f32,
+    /// Multiplied then.
+    pub scale: f32,
+}
+
+impl Normalize {
+    /// (x − 0.5) · 4: a chest radiograph's pixels have a mean near 0.5 and a deviation near 0.25.
+    pub const CENTERED: Normalize = Normalize { mean: 0.5, scale: 4.0 };
+
+    /// In words, for reports and weights files.
+    pub fn describe(&self) -> String {
+        format!("(x - {}) * {}", self.mean, self.scale)
+    }
+}
+
+/// Images and labels: a pool of gray planes and the items that belong to this part of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'a> {
+    /// `[n, side, side]` in [0, 1].
+    pub planes: &'a [f32],
+    /// Side in pixels.
+    pub side: usize,
+    /// Index of an image in `planes`, and its class.
+    pub items: &'a [(usize, usize)],
+}
+
+/// One batch on its way to the device.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Batch {
+    pub(super) pixels: Vec<f32>,
+    pub(super) labels: Vec<u32>,
+    /// Positions in `Samples::items`; shorter than the batch when padded.
+    pub(super) items: Vec<usize>,
+}
+
+impl Samples<'_> {
+    /// Fills `batch` with the items at `positions`, padded to `size` with black images that count for nothing.
+    pub(super) fn fill(&self, batch: &mut Batch, positions: &[usize], size: usize, normalize: Normalize) {
+        let plane = self.side * self.side;
+        batch.items.clear();
+        batch.items.extend_from_slice(positions);
+        batch.pixels.clear();
+        batch.labels.clear();
+        for at in positions {
+            let (image, label) = self.items[*at];
+            let source = &self.planes[image * plane..(image + 1) * plane];
+            batch.pixels.extend(source.iter().map(|v| (v - normalize.mean) * normalize.scale));
+            batch.labels.push(label as u32);
+        }
+        batch.pixels.resize(size * plane, 0.0);
+        batch.labels.resize(size, PADDING);
+    }
+}
+
+/// The order of an epoch: a shuffle that follows from seed and epoch alone.
+pub(super) fn order(len: usize, seed: u64, epoch: usize) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..len).collect();
+    all.shuffle(&mut StdRng::seed_from_u64(seed ^ (epoch as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_a_permutation_that_depends_on_seed_and_epoch() {
+        let a = order(100, 7, 3);
+        let mut sorted = a.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<_>>());
+        assert_eq!(a, order(100, 7, 3));
+        assert_ne!(a, order(100, 7, 4));
+        assert_ne!(a, order(100, 8, 3));
+    }
+
+    #[test]
+    fn a_short_batch_is_padded_with_labels_that_count_for_nothing() {
+        let planes = [0.5, 0.75, 1.0, 0.0];
+        let samples = Samples { planes: &planes, side: 1, items: &[(2, 1), (0, 0)] };
+        let mut b = Batch::default();
+        samples.fill(&mut b, &[0, 1], 3, Normalize::CENTERED);
+        assert_eq!(b.pixels, [2.0, 0.0, 0.0]);
+        assert_eq!(b.labels, [1, 0, PADDING]);
+    }
+}

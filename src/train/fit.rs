@@ -1,0 +1,251 @@
+//! Fitting a classifier: epochs of shuffled batches, a validation pass after each, the best weights kept.
+
+use super::batches::{Batch, Normalize, PADDING, Samples, order};
+use super::interrupt;
+use super::predict::{Predictor, accuracy_and_loss, argmax};
+use super::progress::Progress;
+use crate::error::{Error, Result};
+use crate::eval::EpochRecord;
+use crate::gpu::Gpu;
+use crate::graph::{Graph, Shape, Tensor};
+use crate::models::Network;
+use crate::nn::{Layers, Optimizer, ParamStore, Schedule, Trainable};
+use crate::ops::{AugmentOptions, Smoothing};
+use crate::plan::{Feed, HYPER, Plan, PlanSpec, StepResult};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// How to fit.
+#[derive(Clone, Debug)]
+pub struct FitOptions {
+    /// Epochs.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch: usize,
+    /// The optimizer.
+    pub optimizer: Optimizer,
+    /// Learning rate by epoch.
+    pub schedule: Schedule,
+    /// Which parameters train.
+    pub trainable: Trainable,
+    /// Real-time augmentation of training images.
+    pub augment: Option<AugmentOptions>,
+    /// Pixels to input.
+    pub normalize: Normalize,
+    /// Seed of order and augmentation.
+    pub seed: u64,
+    /// For progress: "stage 1".
+    pub label: String,
+    /// No progress.
+    pub quiet: bool,
+    /// Print every dispatch of the training plan.
+    pub show_plan: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// The weights of the best epoch (of the last complete one without validation images).
+    pub params: ParamStore,
+    /// One record an epoch.
+    pub history: Vec<EpochRecord>,
+    /// The epoch (from 1) whose weights these are; `None` when not one epoch was completed.
+    pub best_epoch: Option<u32>,
+    /// Its validation accuracy.
+    pub validation_accuracy: Option<f64>,
+    /// Bytes that the training plan takes.
+    pub plan_bytes: u64,
+    /// Whether Ctrl-C ended it early.
+    pub interrupted: bool,
+}
+
+/// Trains `network` from `params` on `train`, and keeps the weights with the best accuracy on `validation`; the first of
+/// equals, as nothing says that a later one is better.
+///
+/// # Errors
+/// [`Error::Usage`] for batch 0 or no training images; [`Error::Memory`] when the plan does not fit, before the first
+/// step; [`Error::Numerics`] when the loss is not finite, naming epoch and step; device errors.
+pub fn fit(
+    gpu: &Gpu,
+    network: &Network,
+    params: &ParamStore,
+    classes: usize,
+    (train, validation): (&Samples, &Samples),
+    options: &FitOptions,
+) -> Result<Fit> {
+    if options.batch == 0 || train.items.is_empty() {
+        let (b, n) = (options.batch, train.items.len());
+        return Err(Error::Usage(format!("{}: batch {b} over {n} training images", options.label)));
+    }
+    let (side, batch) = (train.side, options.batch);
+    let mut params = params.clone();
+    for p in &mut params.params {
+        p.trainable = options.trainable.includes(&p.name);
+    }
+    let weights = Rc::new(params.upload(gpu)?);
+
+    let graph = Graph::new();
+    let images = graph.input("images", Shape::image(batch, 1, side, side));
+    let labels = graph.input_integers("labels", batch);
+    let hyper = graph.input("hyper", Shape::flat(HYPER));
+    let affine = options.augment.as_ref().map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
+    let x = affine.map_or(images, |a| images.augment(a));
+    let out = network.record(&graph, x, classes, &Layers { trainable: options.trainable.clone() });
+    let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, None);
+    let wrt: Vec<Tensor> =
+        graph.params().iter().filter(|p| p.2).map(|(name, shape, _)| graph.param(name, *shape, true)).collect();
+    let grads = loss.gradients(&wrt);
+    let spec = PlanSpec {
+        outputs: vec![loss, out.logits],
+        gradients: wrt.into_iter().zip(grads).filter_map(|(p, g)| Some((p, g?))).collect(),
+        update: Some(&options.optimizer),
+        hyper: Some(hyper),
+    };
+    let mut plan = Plan::compile(gpu, &graph, &weights, &spec)?;
+    let mut predictor =
+        Predictor::new(gpu, network, &weights, (side, classes, batch.min(validation.items.len().max(1))), options.normalize)?;
+
+    if options.show_plan {
+        eprintln!("{plan}");
+    } else if !options.quiet {
+        eprintln!("{}: training memory {}", options.label, plan.memory());
+    }
+    let mut fit = Fit {
+        params: params.clone(),
+        history: Vec::new(),
+        best_epoch: None,
+        validation_accuracy: None,
+        plan_bytes: plan.memory().total(),
+        interrupted: false,
+    };
+    let mut optimizer = options.optimizer.clone();
+    let mut progress =
+        Progress::new(&options.label, (options.epochs * train.items.len()) as u64, options.quiet);
+    let mut buffer = Batch::default();
+    for epoch in 0..options.epochs {
+        let start = Instant::now();
+        let rate = options.schedule.rate(epoch);
+        let mut tally = Tally::default();
+        for (step, part) in order(train.items.len(), options.seed, epoch).chunks(batch).enumerate() {
+            if interrupt::requested() {
+                fit.interrupted = true;
+                break;
+            }
+            train.fill(&mut buffer, part, batch, options.normalize);
+            let numbers = optimizer.advance(rate);
+            let mut feeds = vec![
+                (images, Feed::F32(&buffer.pixels)),
+                (labels, Feed::U32(&buffer.labels)),
+                (hyper, Feed::F32(&numbers)),
+            ];
+            let drawn = options.augment.as_ref().map(|a| {
+                let ids: Vec<u64> = part.iter().map(|i| train.items[*i].0 as u64).collect();
+                let mut all = a.draw(options.seed, epoch as u64, &ids, side, options.normalize.scale);
+                all.extend(a.identity(batch - part.len()));
+                all
+            });
+            if let (Some(t), Some(d)) = (affine, &drawn) {
+                feeds.push((t, Feed::F32(d)));
+            }
+            plan.step(gpu, &feeds)?;
+            tally.queue(step, &buffer.labels);
+            let done: Vec<StepResult> = plan.results().collect();
+            tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+            progress.advance(part.len() as u64, &format!("epoch {}/{}, loss {:.3}", epoch + 1, options.epochs, tally.recent));
+        }
+        let done = plan.finish(gpu)?;
+        tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+        if fit.interrupted {
+            break;
+        }
+        let checked = (!validation.items.is_empty()).then(|| predictor.logits(gpu, validation)).transpose()?;
+        let scores = checked.map(|l| accuracy_and_loss(&l, validation.items));
+        let better = scores.is_none_or(|(a, _)| fit.validation_accuracy.is_none_or(|b| a > b));
+        if better {
+            fit.params.read(gpu, &weights)?;
+            fit.best_epoch = Some(epoch as u32 + 1);
+            fit.validation_accuracy = scores.map(|s| s.0);
+        }
+        let record = EpochRecord {
+            epoch: epoch as u32 + 1,
+            train_loss: Some(tally.loss()),
+            train_accuracy: Some(tally.accuracy()),
+            validation_loss: scores.map(|s| s.1),
+            validation_accuracy: scores.map(|s| s.0),
+            learning_rate: rate,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        progress.line(&describe(&options.label, &record, options.epochs, better));
+        fit.history.push(record);
+    }
+    progress.finish();
+    Ok(fit)
+}
+
+fn at_epoch(label: &str, epoch: usize, step: usize) -> Error {
+    Error::Numerics(format!(
+        "{label}, epoch {}, step {}: the loss is not finite; a smaller learning rate may help, the weights before \
+         this epoch are unharmed",
+        epoch + 1,
+        step + 1
+    ))
+}
+
+fn describe(label: &str, r: &EpochRecord, epochs: usize, better: bool) -> String {
+    let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.1} %", 100.0 * v));
+    let loss = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.4}"));
+    format!(
+        "{label} epoch {:3}/{epochs}  train loss {} acc {}  validation loss {} acc {}  lr {:.2e}  {:.1} s{}",
+        r.epoch,
+        loss(r.train_loss),
+        percent(r.train_accuracy),
+        loss(r.validation_loss),
+        percent(r.validation_accuracy),
+        r.learning_rate,
+        r.seconds,
+        if better { "  *" } else { "" }
+    )
+}
+
+/// Sums of an epoch, filled as results arrive a few steps late.
+#[derive(Default)]
+struct Tally {
+    waiting: VecDeque<(usize, Vec<u32>)>,
+    loss: f64,
+    right: usize,
+    count: usize,
+    recent: f64,
+}
+
+impl Tally {
+    fn queue(&mut self, step: usize, labels: &[u32]) {
+        self.waiting.push_back((step, labels.to_vec()));
+    }
+
+    /// Adds results; the error is the step whose loss is not finite.
+    fn take(&mut self, done: Vec<StepResult>, classes: usize) -> Result<(), usize> {
+        for r in done {
+            let Some((step, labels)) = self.waiting.pop_front() else { continue };
+            let loss = f64::from(r.outputs[0][0]);
+            if !loss.is_finite() {
+                return Err(step);
+            }
+            let valid = labels.iter().filter(|l| **l != PADDING).count();
+            self.recent = loss;
+            self.loss += loss * valid as f64;
+            self.count += valid;
+            let rows = r.outputs[1].chunks(classes).zip(&labels);
+            self.right += rows.filter(|(l, t)| **t != PADDING && argmax(l) == **t as usize).count();
+        }
+        Ok(())
+    }
+
+    fn loss(&self) -> f64 {
+        self.loss / self.count.max(1) as f64
+    }
+
+    fn accuracy(&self) -> f64 {
+        self.right as f64 / self.count.max(1) as f64
+    }
+}

@@ -1,0 +1,11 @@
+//! Training and prediction of image classifiers: batches, epochs, the best weights, progress, interruption.
+
+mod batches;
+mod fit;
+pub mod interrupt;
+mod predict;
+pub mod progress;
+
+pub use batches::{Normalize, Samples};
+pub use fit::{Fit, FitOptions, fit};
+pub use predict::{Predictor, accuracy_and_loss, argmax, probabilities};

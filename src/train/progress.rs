@@ -1,0 +1,66 @@
+//! Progress of long work: a bar on a terminal, plain lines otherwise; always on stderr, results are stdout's.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// Progress over a known number of images.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    label: String,
+    total: u64,
+    done: u64,
+    start: Instant,
+    said: Instant,
+    quiet: bool,
+}
+
+impl Progress {
+    /// Starts; `total` in images.
+    pub fn new(label: &str, total: u64, quiet: bool) -> Progress {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let bar = ProgressBar::new(total);
+            let style = ProgressStyle::with_template("{prefix:24} {bar:30} {pos}/{len} images  {msg}  eta {eta}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(label.to_string());
+            bar
+        });
+        let now = Instant::now();
+        Progress { bar, label: label.into(), total, done: 0, start: now, said: now, quiet }
+    }
+
+    /// Images per second since the start.
+    pub fn rate(&self) -> f64 {
+        self.done as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    /// `images` more are done; `note` as in "loss 0.693".
+    pub fn advance(&mut self, images: u64, note: &str) {
+        self.done += images;
+        let rate = self.rate();
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done);
+            bar.set_message(format!("{rate:.0} img/s  {note}"));
+        } else if !self.quiet && self.said.elapsed() > Duration::from_secs(10) {
+            self.said = Instant::now();
+            let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9);
+            eprintln!("{}: {}/{} images, {rate:.0} img/s, {note}, {left:.0} s left", self.label, self.done, self.total);
+        }
+    }
+
+    /// A line that stays.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None if !self.quiet => eprintln!("{text}"),
+            None => {}
+        }
+    }
+
+    /// Ends; the bar goes away.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
