@@ -167,35 +167,52 @@ pub struct Quantity<'a>(&'a Value);
 /// How far a tensor is from what is expected.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Distance {
-    /// The largest error divided by its tolerance: at most 1 is a pass. NaN is none.
-    pub worst: f64,
+    /// The largest error divided by its tolerance: at most 1 is a pass, NaN is not.
+    pub ratio: f64,
+    /// That error, and that tolerance.
+    pub error: f64,
+    pub tolerance: f64,
     /// Numbers compared.
     pub numbers: usize,
 }
 
+impl Distance {
+    /// Whether every number is within its tolerance, and there was one.
+    pub fn ok(&self) -> bool {
+        self.ratio <= 1.0 && self.numbers > 0
+    }
+}
+
+impl std::fmt::Display for Distance {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "error {:.2e} of {:.2e} allowed", self.error, self.tolerance)
+    }
+}
+
 impl Quantity<'_> {
     /// Compares elements, norm and mean, each with the fixture's tolerance, never a wider one.
-    pub fn distance(&self, got: &[f32]) -> Distance {
+    pub fn distance(&self, got: &[f64]) -> Distance {
         let q = self.0;
         let size: usize = sizes(&q["shape"]).iter().product();
         let mut d = Distance::default();
         let mut take = |got: f64, want: f64, tolerance: f64| {
-            let error = (got - want).abs() / tolerance;
+            let error = (got - want).abs();
+            let ratio = error / tolerance;
             d.numbers += 1;
-            if !d.worst.is_nan() && (error.is_nan() || error > d.worst) {
-                d.worst = error;
+            if !d.ratio.is_nan() && (ratio.is_nan() || ratio > d.ratio) {
+                (d.ratio, d.error, d.tolerance) = (ratio, error, tolerance);
             }
         };
         if got.len() != size {
-            return Distance { worst: f64::NAN, numbers: 0 };
+            return Distance { ratio: f64::NAN, error: f64::NAN, ..d };
         }
         let tolerance = q["tol"].as_f64();
         if let Some(t) = tolerance {
-            numbers(&q["values"]).iter().zip(got).for_each(|(w, g)| take(f64::from(*g), *w, t));
+            numbers(&q["values"]).iter().zip(got).for_each(|(w, g)| take(*g, *w, t));
             let at = sizes(&q["idx"]);
-            at.iter().zip(numbers(&q["val"])).for_each(|(i, w)| take(got.get(*i).map_or(f64::NAN, |g| f64::from(*g)), w, t));
+            at.iter().zip(numbers(&q["val"])).for_each(|(i, w)| take(got.get(*i).copied().unwrap_or(f64::NAN), w, t));
         }
-        let sum = |f: &dyn Fn(f64) -> f64| got.iter().map(|g| f(f64::from(*g))).sum::<f64>();
+        let sum = |f: &dyn Fn(f64) -> f64| got.iter().map(|g| f(*g)).sum::<f64>();
         if let (Some(w), Some(t)) = (q["l2"].as_f64(), q["l2_tol"].as_f64()) {
             take(sum(&|g| g * g).sqrt(), w, t);
         }

@@ -4,6 +4,8 @@
 mod fixtures;
 mod modes;
 mod parity;
+mod parity_networks;
+mod parity_test;
 mod properties;
 mod refusals;
 mod rules;
@@ -59,7 +61,7 @@ fn main() {
         training::TESTS,
         modes::TESTS,
         properties::TESTS,
-        parity::TESTS,
+        parity_test::TESTS,
     ];
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
     let tests: Vec<Test> = lists.into_iter().chain([rules::TESTS]).flatten().copied().filter(|t| wanted(t.0)).collect();
