@@ -50,8 +50,8 @@ pub struct Tuning {
 /// The table. `cpu-8` and `cpu-8-f32`: lavapipe, Mesa 25.0.7 and 22.3.6, 2 cores, 2026-11-21. The rows for hardware GPUs
 /// are starting points from the literature on blocked SGEMM, tested for correctness only: no GPU was at hand.
 pub const TABLE: &[Tuning] = &[
-    Tuning { name: "cpu-8", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: true }, fill: 8, gflops: 30.0, gbytes: 8.0 },
-    Tuning { name: "cpu-8-f32", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: false }, fill: 8, gflops: 30.0, gbytes: 8.0 },
+    Tuning { name: "cpu-8", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: true }, fill: 32, gflops: 30.0, gbytes: 8.0 },
+    Tuning { name: "cpu-8-f32", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: false }, fill: 32, gflops: 30.0, gbytes: 8.0 },
     Tuning {
         name: "discrete",
         core: Core::Workgroup { bm: 128, bn: 64, bk: 16, tm: 8, tn: 4 },

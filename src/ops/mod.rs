@@ -4,7 +4,10 @@
 //! world's: x [N, C, H, W], y [N, K, P, Q], filters [K, C, R, S].
 
 mod activation;
+mod augment;
 mod bias;
+mod cam;
+mod colormap;
 mod conv;
 mod dropout;
 mod loss;
@@ -18,7 +21,10 @@ mod softmax;
 mod testing;
 
 pub use activation::{Relu, ReluGrad};
+pub use augment::{Augment, AugmentOptions, Border, WARP};
 pub use bias::{Bias, BiasGrad};
+pub use cam::{CamMap, CamNormalize};
+pub use colormap::{Colormap, Colors, Overlay};
 pub use conv::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Geometry};
 pub use dropout::Dropout;
 pub use loss::{CrossEntropy, CrossEntropyGrad, Smoothing};

@@ -10,7 +10,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape, Tensor};
 use crate::models::Network;
 use crate::nn::{Layers, Optimizer, ParamStore, Schedule, Trainable};
-use crate::ops::{AugmentOptions, Smoothing};
+use crate::ops::{AugmentOptions, Border, Smoothing};
 use crate::plan::{Feed, HYPER, Plan, PlanSpec, StepResult};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -89,8 +89,8 @@ pub fn fit(
     let images = graph.input("images", Shape::image(batch, 1, side, side));
     let labels = graph.input_integers("labels", batch);
     let hyper = graph.input("hyper", Shape::flat(HYPER));
-    let affine = options.augment.as_ref().map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
-    let x = affine.map_or(images, |a| images.augment(a));
+    let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
+    let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
     let out = network.record(&graph, x, classes, &Layers { trainable: options.trainable.clone() });
     let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, None);
     let wrt: Vec<Tensor> =
@@ -139,10 +139,12 @@ pub fn fit(
                 (labels, Feed::U32(&buffer.labels)),
                 (hyper, Feed::F32(&numbers)),
             ];
-            let drawn = options.augment.as_ref().map(|a| {
-                let ids: Vec<u64> = part.iter().map(|i| train.items[*i].0 as u64).collect();
-                let mut all = a.draw(options.seed, epoch as u64, &ids, side, options.normalize.scale);
-                all.extend(a.identity(batch - part.len()));
+            let drawn = options.augment.map(|a| {
+                let ids: Vec<u32> = part.iter().map(|i| train.items[*i].0 as u32).collect();
+                // Brightness is given for pixels in [0, 1]; the network's input is scaled.
+                let scaled = AugmentOptions { brightness: a.brightness * options.normalize.scale, ..a };
+                let mut all = scaled.draw(options.seed, epoch as u32, &ids, [side, side]);
+                all.extend([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0].repeat(batch - part.len()));
                 all
             });
             if let (Some(t), Some(d)) = (affine, &drawn) {
