@@ -215,7 +215,9 @@ fn entropy<'g>(gpu: &Gpu, f: &Fixture, graph: &'g Graph, x: Tensor<'g>, mut feed
     let class: Option<Vec<f32>> =
         attrs["class_weights"].as_array().map(|a| a.iter().map(|v| v.as_f64().unwrap_or(f64::NAN) as f32).collect());
     let weights = class.as_ref().map(|w| graph.input("class weights", Shape::Channels { c: w.len() }));
-    let (loss, per) = x.cross_entropy(t, smoothing, weights);
+    let (loss, _) = x.cross_entropy(t, smoothing, weights);
+    // The fixtures' losses per sample are those before class weights.
+    let (_, per) = x.cross_entropy(t, smoothing, None);
     let dx = loss.gradients(&[x])[0].ok_or_else(|| malformed(f, "no gradient"))?;
     let all: Vec<(Tensor, Feed)> = feeds
         .drain(..)
