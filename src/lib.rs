@@ -53,6 +53,7 @@ pub mod ops;
 pub mod papers;
 pub mod plan;
 pub mod report;
+pub mod selftest;
 pub mod train;
 pub mod weights;
 

@@ -5,6 +5,7 @@ use super::kernel::{Kernel, KernelKey};
 use super::tuning::{self, Tuning};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// An opened device. Cheap to share by reference; everything that computes takes a `&Gpu`.
@@ -19,11 +20,16 @@ pub struct Gpu {
     pub tuning: Tuning,
     /// Shader modules with bounds checks and loop bounds (tests) or without (release).
     pub checked: bool,
+    /// Whether plans leave guard bands around their activations for [`crate::Plan::check_guards`].
+    pub guards: bool,
+    /// When dispatches and submits are cut.
+    pub cutting: Cutting,
     /// Bytes that a plan may use in all; `None` where neither the user nor the system tells.
     pub memory_budget: Option<u64>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
+    created: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
 }
 
@@ -38,6 +44,28 @@ pub struct GpuOptions {
     pub memory: Option<u64>,
     /// A row of the tuning table by name instead of the adapter's own (tests run every row on one adapter).
     pub tuning: Option<String>,
+    /// Guard bands around every activation; `None`: as `checked`.
+    pub guards: Option<bool>,
+    /// When dispatches and submits are cut.
+    pub cutting: Cutting,
+}
+
+/// When work is cut in pieces: drivers' watchdogs reset a GPU after about a second or two, and a desktop stutters long
+/// before. Times are estimates from the tuning row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cutting {
+    /// A dispatch longer than this many milliseconds is cut in pieces.
+    pub dispatch_ms: f64,
+    /// A submit longer than this many milliseconds is ended.
+    pub submit_ms: f64,
+    /// At most so many workgroups in one dimension, or what the adapter allows if that is less.
+    pub groups: u32,
+}
+
+impl Default for Cutting {
+    fn default() -> Cutting {
+        Cutting { dispatch_ms: 50.0, submit_ms: 400.0, groups: u32::MAX }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -97,8 +125,11 @@ impl Gpu {
         };
         let from_env = std::env::var("RADIOGRAD_CHECKED").ok().map(|v| v == "1");
         let memory_budget = options.memory.or_else(|| adapter::is_software(&info).then(available_memory).flatten());
+        let checked = options.checked.or(from_env).unwrap_or(cfg!(debug_assertions));
         Ok(Gpu {
-            checked: options.checked.or(from_env).unwrap_or(cfg!(debug_assertions)),
+            checked,
+            guards: options.guards.unwrap_or(checked),
+            cutting: options.cutting,
             memory_budget,
             info,
             limits,
@@ -107,6 +138,7 @@ impl Gpu {
             device,
             queue,
             kernels: Mutex::new(HashMap::new()),
+            created: AtomicU64::new(0),
             fault,
         })
     }
@@ -131,9 +163,19 @@ impl Gpu {
             return Ok(k.clone());
         }
         let kernel = Arc::new(Kernel::compile(self, &key)?);
+        self.count_created();
         self.check()?;
         lock(&self.kernels).insert(key, kernel.clone());
         Ok(kernel)
+    }
+
+    /// Buffers, bind groups and pipelines made so far: a step of a plan makes none.
+    pub fn objects_created(&self) -> u64 {
+        self.created.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_created(&self) {
+        self.created.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many pipelines were compiled so far.
@@ -153,6 +195,7 @@ impl Gpu {
         }
         let d = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&d);
+        self.count_created();
         self.check()?;
         Ok(buffer)
     }

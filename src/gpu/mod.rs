@@ -7,6 +7,6 @@ pub mod tuning;
 pub mod wgsl;
 
 pub use adapter::AdapterChoice;
-pub use device::{Gpu, GpuOptions};
+pub use device::{Cutting, Gpu, GpuOptions};
 pub use kernel::{KernelKey, Reflection, Word};
 pub use wgsl::Source;

@@ -135,6 +135,7 @@ impl Optimizer {
             }
             Rule::RmsProp { rho, epsilon } => (h[3], h[5]) = (rho, epsilon),
         }
+        (h[9], h[10]) = (1.0 - h[3], 1.0 - h[4]);
         h.map(|v| v as f32)
     }
 }

@@ -46,8 +46,8 @@ impl Window {
         vec![("R", r as i64), ("S", s as i64), ("SH", sh as i64), ("SW", sw as i64)]
     }
 
-    /// Calls `f(n·C + c, output index, input index, window element)` for every pair inside the image.
-    fn each(&self, x: Shape, y: Shape, mut f: impl FnMut(usize, usize, usize)) {
+    /// Calls `f(output index, input index, window element)` for every pair inside the image.
+    pub(crate) fn each(&self, x: Shape, y: Shape, mut f: impl FnMut(usize, usize, usize)) {
         let ((n, c, h, w), (_, _, p, q)) = (x.nchw(), y.nchw());
         for plane in 0..n * c {
             for (row, column) in (0..p).flat_map(|r| (0..q).map(move |c| (r, c))) {

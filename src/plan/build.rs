@@ -11,11 +11,6 @@ use crate::gpu::Gpu;
 use crate::graph::record::Arena;
 use std::rc::Rc;
 
-/// A dispatch longer than this is cut in pieces, a submit longer than [`SUBMIT_MS`] is ended: drivers' watchdogs reset a
-/// GPU after about a second or two, and a desktop stutters long before.
-const DISPATCH_MS: f64 = 50.0;
-const SUBMIT_MS: f64 = 400.0;
-
 /// Bytes before and after each slot that no kernel may touch; written and checked by tests.
 const GUARD: u64 = 256;
 
@@ -96,7 +91,7 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usiz
 
 /// Room before and after each slot: only where tests look at it.
 fn guard(gpu: &Gpu) -> u64 {
-    if gpu.checked { GUARD.max(gpu.limits.min_storage_buffer_offset_alignment as u64) } else { 0 }
+    if gpu.guards { GUARD.max(gpu.limits.min_storage_buffer_offset_alignment as u64) } else { 0 }
 }
 
 fn param_slot<'w>(weights: &'w Weights, draft: &Draft, p: usize) -> &'w super::Slot {
@@ -141,11 +136,11 @@ fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Resul
         }
         disjoint(step, &reflection.writes).map_err(fail)?;
         let ms = 1e3 * (l.cost.flops / (gpu.tuning.gflops * 1e9)).max(l.cost.bytes / (gpu.tuning.gbytes * 1e9));
-        let pieces = ((ms / DISPATCH_MS).ceil() as u64).clamp(1, l.groups);
+        let pieces = ((ms / gpu.cutting.dispatch_ms).ceil() as u64).clamp(1, l.groups);
         let each = l.groups.div_ceil(pieces);
         for first in (0..l.groups).step_by(each as usize) {
             let count = each.min(l.groups - first);
-            let grid = grid(count, gpu.limits.max_compute_workgroups_per_dimension);
+            let grid = grid(count, gpu.limits.max_compute_workgroups_per_dimension.min(gpu.cutting.groups));
             let end = first + count;
             let word = |v: u64| u32::try_from(v).map(Word::U).map_err(|_| fail(format!("{} workgroups", l.groups)));
             let mut params = l.params.clone();
@@ -158,7 +153,7 @@ fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Resul
             uniforms.extend_from_slice(&bytes);
             planned.push((index, grid, offset as u64, bytes.len() as u64));
             spent += ms / pieces as f64;
-            if spent > SUBMIT_MS {
+            if spent > gpu.cutting.submit_ms {
                 submits.push(start..planned.len());
                 (start, spent) = (planned.len(), 0.0);
             }
@@ -196,6 +191,7 @@ fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Resul
             layout: &kernel.layout,
             entries: &entries,
         });
+        gpu.count_created();
         gpu.check().map_err(|e| Error::Internal(format!("{} / {}: {e}", step.path, step.launch.key.entry)))?;
         all.push(Dispatch { kernel, bind_group, grid, step: index });
     }
@@ -255,7 +251,7 @@ impl Plan {
         gpu.check()
     }
 
-    /// Whether every guard band still holds what [`Plan::poison`] wrote; only plans of a checked [`Gpu`] have them.
+    /// Whether every guard band still holds what [`Plan::poison`] wrote; only plans of a [`Gpu`] with `guards` have them.
     ///
     /// # Errors
     /// [`Error::Numerics`] naming the slot and the first changed byte offset.

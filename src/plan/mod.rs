@@ -117,6 +117,11 @@ impl Plan {
         &self.weights
     }
 
+    /// Whether this value is an input of the plan.
+    pub fn reads(&self, input: ValueId) -> bool {
+        self.inputs.iter().any(|i| i.id == input)
+    }
+
     /// How many dispatches and submits a step has.
     pub fn size(&self) -> (usize, usize) {
         (self.dispatches.len(), self.submits.len())
