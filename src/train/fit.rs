@@ -126,7 +126,7 @@ pub fn fit(
     };
     let mut optimizer = options.optimizer.clone();
     let mut progress =
-        Progress::new(&options.label, (options.epochs * train.items.len()) as u64, options.quiet);
+        Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
     let mut buffer = Batch::default();
     for epoch in 0..options.epochs {
         let start = Instant::now();
