@@ -8,7 +8,7 @@
 
 use crate::graph::shape::Shape;
 use crate::graph::{Graph, Tensor};
-use crate::ops::{Fill, Geometry, MaxPool, Smoothing, Window};
+use crate::ops::{Border, CamMap, Colors, Fill, Geometry, MaxPool, Overlay, Smoothing, Window};
 
 /// Which random numbers an input holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +19,10 @@ pub enum Kind {
     Apart,
     /// Uniform in [0.5, 1.5): class weights.
     Positive,
+    /// Uniform in ± this, and no derivative is taken: an operation for pictures, or numbers that are given.
+    Fixed(f32),
+    /// Random integers below 2²⁰: seeds and counters.
+    Words,
     /// Labels below `classes`; with `padding`, every third is `classes` or more and marks padding of the batch.
     Labels {
         /// How many classes.
@@ -50,6 +54,13 @@ pub enum Bound {
         forward: usize,
         /// The largest n of its gradients.
         backward: usize,
+    },
+    /// |error| ≤ so many u, where results are at most about 1: the case's function says why.
+    Absolute {
+        /// Of the result.
+        forward: f64,
+        /// Of its gradients.
+        backward: f64,
     },
     /// Softmax over `classes` numbers within ± `range`; WGSL allows exp an error of 3 + 2|x| ulp, log 2⁻²¹ near 1 and
     /// 3 ulp elsewhere, division 2.5 ulp (WGSL §15.7.4).
@@ -288,6 +299,111 @@ pub fn add(x: [usize; 4]) -> Case {
     }
 }
 
+/// Element-wise product by itself.
+pub fn multiply(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("multiply n{n} c{c} {h}x{w}"),
+        family: "multiply",
+        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::image(n, c, h, w), Kind::Unit(1.0))],
+        build: boxed(|_, t| vec![t[0].multiply(t[1])]),
+        bound: Bound::Sums { forward: 1, backward: 1 },
+        bench: false,
+    }
+}
+
+/// Dropout with its own random numbers; the reference draws the same.
+pub fn dropout(x: [usize; 4], p: f32) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("dropout n{n} c{c} {h}x{w} p {p}"),
+        family: "dropout",
+        inputs: vec![image(x, Kind::Unit(1.0)), input("random", Shape::flat(4), Kind::Words)],
+        build: boxed(move |_, t| vec![t[0].dropout(p, 3, t[1])]),
+        // 1 / (1 - p) is rounded, and the product.
+        bound: Bound::Sums { forward: 2, backward: 2 },
+        bench: false,
+    }
+}
+
+/// Bilinear resizing.
+pub fn resize(x: [usize; 4], size: [usize; 2], align: bool) -> Case {
+    let [n, c, h, w] = x;
+    // Outputs that one input pixel reaches along each axis.
+    let reach = |from: usize, to: usize| 2.0 * (to as f64 / from as f64).ceil() + 2.0;
+    let terms = reach(h, size[0]) * reach(w, size[1]);
+    Case {
+        name: format!("resize n{n} c{c} {h}x{w} to {}x{}{}", size[0], size[1], if align { " corners" } else { "" }),
+        family: "resize",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(move |_, t| vec![t[0].resize(size, align)]),
+        // Four values <= 1, each with two weights of absolute error 2 u and five roundings; backward, at most `terms` of
+        // them in a sum.
+        bound: Bound::Absolute { forward: 36.0, backward: terms * (9.0 + terms) },
+        bench: false,
+    }
+}
+
+/// The Grad-CAM map of given gradients.
+pub fn grad_cam(x: [usize; 4], relu: bool) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("grad_cam n{n} c{c} {h}x{w}{}", if relu { " relu" } else { "" }),
+        family: "grad_cam",
+        inputs: vec![image(x, Kind::Fixed(1.0)), input("gradient", Shape::image(n, c, h, w), Kind::Fixed(1.0))],
+        build: boxed(move |_, t| vec![t[1].global_avg_pool().apply(CamMap { relu }, &[t[0]])]),
+        bound: Bound::Sums { forward: h * w + c + 6, backward: 0 },
+        bench: false,
+    }
+}
+
+/// Maps divided by their maxima.
+pub fn cam_normalize(n: usize, h: usize, w: usize) -> Case {
+    Case {
+        name: format!("cam_normalize n{n} {h}x{w}"),
+        family: "grad_cam",
+        inputs: vec![image([n, 1, h, w], Kind::Fixed(1.0))],
+        build: boxed(|_, t| {
+            let (map, top) = t[0].cam_normalize();
+            vec![map, top]
+        }),
+        // One division of 2.5 ulp, or a reciprocal and a product.
+        bound: Bound::Absolute { forward: 8.0, backward: 0.0 },
+        bench: false,
+    }
+}
+
+/// A heat map over a gray image.
+pub fn overlay(n: usize, h: usize, w: usize, colors: Colors) -> Case {
+    Case {
+        name: format!("overlay n{n} {h}x{w} {colors:?}").to_lowercase(),
+        family: "colormap",
+        inputs: vec![image([n, 1, h, w], Kind::Fixed(1.1)), input("gray", Shape::image(n, 1, h, w), Kind::Fixed(1.0))],
+        build: boxed(move |_, t| {
+            vec![t[0].colormap(colors), t[0].overlay(t[1], Overlay { colors, alpha: 0.4, by_value: true })]
+        }),
+        // Horner's scheme on Turbo's polynomial: ten roundings, coefficients that add up to 393 at most.
+        bound: Bound::Absolute { forward: 10.0 * 393.0 + 16.0, backward: 0.0 },
+        bench: false,
+    }
+}
+
+/// Augmentation with arbitrary maps (far more than a rotation; half of what they show is outside).
+pub fn augment(x: [usize; 4], border: Border) -> Case {
+    let [n, c, h, w] = x;
+    let reach = (h + w + 1) as f64;
+    Case {
+        name: format!("augment n{n} c{c} {h}x{w} {border:?}").to_lowercase(),
+        family: "augment",
+        inputs: vec![image(x, Kind::Fixed(1.0)), input("warp", Shape::flat(n * crate::ops::WARP), Kind::Fixed(1.0))],
+        build: boxed(move |_, t| vec![t[0].augment(t[1], border)]),
+        // Positions up to h + w + 1 with three roundings each; along each axis values change by at most 2 a pixel (3 to a
+        // border of 2); then ten roundings of numbers up to 3.
+        bound: Bound::Absolute { forward: 2.0 * 3.0 * 3.0 * reach + 30.0, backward: 0.0 },
+        bench: false,
+    }
+}
+
 /// A constant row.
 pub fn fill(len: usize) -> Case {
     Case {
@@ -417,6 +533,23 @@ pub fn table() -> Vec<Case> {
         relu([2, 17, 13, 11]),
         add([1, 7, 1, 3]),
         add([2, 17, 13, 11]),
+        multiply([1, 3, 1, 1]),
+        multiply([2, 17, 13, 11]),
+        dropout([1, 1, 1, 1], 0.5),
+        dropout([3, 5, 7, 3], 0.25),
+        dropout([2, 33, 17, 7], 0.9),
+        resize([1, 1, 1, 1], [3, 2], false),
+        resize([2, 3, 7, 7], [28, 28], false),
+        resize([1, 5, 11, 9], [5, 6], false),
+        resize([1, 17, 3, 2], [7, 13], true),
+        grad_cam([1, 1, 1, 1], true),
+        grad_cam([2, 33, 7, 9], true),
+        grad_cam([3, 7, 3, 5], false),
+        cam_normalize(3, 7, 9),
+        overlay(2, 7, 17, Colors::Turbo),
+        overlay(1, 3, 33, Colors::Jet),
+        augment([3, 1, 17, 13], Border::Nearest),
+        augment([2, 5, 7, 3], Border::Constant(2.0)),
         fill(1),
         fill(7),
         softmax(1, 2, 1.0),

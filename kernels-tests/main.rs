@@ -12,6 +12,7 @@ mod rules;
 mod shaders;
 mod table;
 mod training;
+mod uniformity;
 
 use radiograd::{Gpu, GpuOptions};
 use std::collections::BTreeMap;

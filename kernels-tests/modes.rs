@@ -1,1 +1,98 @@
-pub const TESTS: &[crate::Test] = &[];
+//! The same cases under other modes: unchecked shaders, every row of the tuning table, dispatches cut in pieces.
+
+use crate::{Test, count, gpu, open, say};
+use radiograd::GpuOptions;
+use radiograd::gpu::Cutting;
+use radiograd::gpu::tuning::{Core, TABLE};
+use radiograd::selftest::cases::{Case, Tail, bias, conv, dense, max_pool, relu, table};
+use radiograd::selftest::{check, compute};
+
+pub const TESTS: &[Test] = &[
+    ("modes::unchecked_equals_checked", unchecked_equals_checked),
+    ("modes::every_tuning_row", every_tuning_row),
+    ("modes::cut_dispatches_give_the_same_bits", cut_dispatches_give_the_same_bits),
+];
+
+fn bits(outputs: &[Vec<f32>]) -> Vec<u32> {
+    outputs.iter().flatten().map(|v| v.to_bits()).collect()
+}
+
+/// Release builds run without bounds checks: same bits, and nothing outside of the buffers is touched.
+fn unchecked_equals_checked() {
+    let fast = open(GpuOptions { checked: Some(false), guards: Some(true), ..GpuOptions::default() });
+    assert!(gpu().checked && !fast.checked);
+    for case in table() {
+        let (a, b) = (compute(gpu(), &case), compute(&fast, &case));
+        let (a, b) = (a.unwrap_or_else(|e| panic!("{e}")), b.unwrap_or_else(|e| panic!("{e}")));
+        let differ = a.outputs.iter().zip(&b.outputs).position(|(a, b)| bits(std::slice::from_ref(a)) != bits(std::slice::from_ref(b)));
+        assert_eq!(differ, None, "{}: output {differ:?} differs between checked and unchecked shaders", case.name);
+        assert_eq!((a.guards, b.guards), (None, None), "{}", case.name);
+        assert_eq!((a.lanes, b.lanes), (None, None), "{}", case.name);
+        count("cases bit-equal with checked and unchecked shaders", 1);
+    }
+}
+
+/// A row that no machine at hand would choose must still compute the right numbers.
+fn every_tuning_row() {
+    for row in TABLE.iter().filter(|r| r.name != gpu().tuning.name) {
+        let long = matches!(row.core, Core::Subgroup { load64: true, .. });
+        let narrow = gpu().info.subgroup_min_size == 8 && gpu().info.subgroup_max_size == 8;
+        if long && !gpu().features.contains(wgpu::Features::SHADER_INT64)
+            || matches!(row.core, Core::Subgroup { .. }) && !(narrow && gpu().features.contains(wgpu::Features::SUBGROUP))
+        {
+            say(&format!("tuning row {}: skipped, {} has not what it needs", row.name, gpu().info.name));
+            continue;
+        }
+        let other = open(GpuOptions {
+            checked: Some(true),
+            guards: Some(true),
+            tuning: Some(row.name.into()),
+            ..GpuOptions::default()
+        });
+        let gemm = |c: &Case| ["conv2d", "dense", "fused chains"].contains(&c.family) && !c.bench;
+        let large = [conv([1, 64, 13, 13], 128, [3, 3], [1, 1], [0; 4], Tail::Bias), dense([2, 2048, 1, 1], 256, Tail::Bias)];
+        let mut worst = 0.0f64;
+        for case in table().into_iter().filter(gemm).chain(large) {
+            for r in check(&other, &case).unwrap_or_else(|e| panic!("{}: {e}", row.name)) {
+                assert!(r.ok, "{}: {} / {}: {}", row.name, r.name, r.direction, r.note);
+                worst = worst.max(r.worst_error);
+                count("operations x directions under other tuning rows", 1);
+            }
+        }
+        say(&format!("tuning row {}: worst error {worst:.2e}", row.name));
+    }
+}
+
+/// Watchdogs want short dispatches, WebGPU wants grids below 65,536: neither may change a bit.
+fn cut_dispatches_give_the_same_bits() {
+    let cases = || {
+        [
+            conv([2, 3, 7, 5], 7, [3, 3], [1, 1], [1; 4], Tail::Bias),
+            conv([2, 8, 17, 33], 16, [3, 3], [1, 1], [1; 4], Tail::Plain),
+            dense([3, 128, 4, 4], 3, Tail::Bias),
+            max_pool([1, 17, 9, 7], radiograd::ops::Window::square(2)),
+            bias([3, 33, 5, 7]),
+            relu([7, 17, 33, 13]),
+        ]
+    };
+    let settings = [
+        // One group a dispatch; two-dimensional grids; both: pieces of a few groups, laid out two wide.
+        Cutting { dispatch_ms: 0.0, submit_ms: 0.0, groups: u32::MAX },
+        Cutting { groups: 2, ..Cutting::default() },
+        Cutting { dispatch_ms: 1e-4, submit_ms: 1e-3, groups: 2 },
+    ];
+    for cutting in settings {
+        let cut = open(GpuOptions { checked: Some(true), guards: Some(true), cutting, ..GpuOptions::default() });
+        for case in cases() {
+            let (a, b) = (compute(gpu(), &case), compute(&cut, &case));
+            let (a, b) = (a.unwrap_or_else(|e| panic!("{e}")), b.unwrap_or_else(|e| panic!("{e}")));
+            assert_eq!(bits(&a.outputs), bits(&b.outputs), "{}: {cutting:?} changes the result", case.name);
+            assert_eq!(b.guards, None, "{}: {cutting:?}", case.name);
+            if cutting.dispatch_ms == 0.0 {
+                let more = |l: &str| l.split_whitespace().next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
+                assert!(more(&b.listing) >= more(&a.listing), "{}: no dispatch was cut", case.name);
+            }
+            count("cases bit-equal when cut", 1);
+        }
+    }
+}

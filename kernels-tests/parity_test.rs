@@ -21,6 +21,9 @@ fn all() {
                 count("parity fixtures compared", 1);
                 count("parity quantities compared", r.quantities);
                 count("parity numbers compared", r.numbers);
+                if !r.ok() && r.failed.is_empty() {
+                    failed.push(format!("{}: nothing was compared", f.name));
+                }
                 failed.extend(r.failed.iter().map(|m| format!("{}: {m}", f.name)));
                 r.skipped.iter().for_each(|s| *missing.entry(format!("quantity {s}")).or_default() += 1);
             }

@@ -6,9 +6,10 @@ use super::liveness::{self, Lifetime, Slots};
 use super::weights::Weights;
 use super::{PlanSpec, Update};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::tuning::Tuning;
+use crate::gpu::{Gpu, KernelKey};
 use crate::graph::record::Arena;
-use crate::graph::{Graph, Launch, Node, Operand, Origin, Recorder, Shape, Value, ValueId};
+use crate::graph::{Graph, Launch, Node, Operand, Origin, Recorder, Shape, Tensor, Value, ValueId};
 use std::collections::HashMap;
 
 /// Where an operand's memory is.
@@ -62,6 +63,18 @@ fn needed(graph: &Graph, outputs: &[ValueId]) -> Vec<Node> {
         }
     }
     inner.nodes.iter().zip(keep).filter(|(_, k)| *k).map(|(n, _)| n.clone()).collect()
+}
+
+/// The kernels that a plan of `outputs` launches under a row of the tuning table, in order; needs no GPU.
+pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelKey> {
+    let roots: Vec<ValueId> = outputs.iter().map(|t| t.id).collect();
+    let shapes = |v: ValueId| graph.describe(v).shape;
+    let of = |node: &Node| {
+        let mut recorder = Recorder::new(tuning, &shapes);
+        node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
+        recorder.launches.into_iter().map(|l| l.key).collect::<Vec<_>>()
+    };
+    fuse(needed(graph, &roots), &roots).iter().flat_map(of).collect()
 }
 
 impl Draft {

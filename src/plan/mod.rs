@@ -12,6 +12,7 @@ mod replay;
 mod report;
 mod weights;
 
+pub use draft::kernels;
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
 pub use report::MemoryReport;

@@ -2,9 +2,10 @@
 
 use super::CaseResult;
 use super::cases::{Bound, Case, Kind};
-use super::draw::{Recorded, Stream, record};
+use super::draw::{Recorded, Stream, record, record_with_values};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
+use crate::gpu::tuning::Tuning;
+use crate::gpu::{Gpu, KernelKey};
 use crate::graph::reference::{Values, evaluate};
 use crate::graph::{Graph, Shape, Tensor, layout};
 use crate::plan::{Feed, Plan, PlanSpec, Weights};
@@ -46,8 +47,8 @@ struct Differentiated<'g> {
     gradients: Vec<(usize, Tensor<'g>)>,
 }
 
-fn differentiate<'g>(graph: &'g Graph, case: &Case) -> Differentiated<'g> {
-    let recorded = record(graph, case);
+fn differentiate<'g>(graph: &'g Graph, case: &Case, values: bool) -> Differentiated<'g> {
+    let recorded = if values { record_with_values(graph, case) } else { record(graph, case) };
     let smooth = |k: Kind| matches!(k, Kind::Unit(_) | Kind::Apart);
     let wrt: Vec<usize> = (0..case.inputs.len()).filter(|i| smooth(case.inputs[*i].kind)).collect();
     if wrt.is_empty() {
@@ -109,13 +110,20 @@ impl<'g> Differentiated<'g> {
     }
 }
 
+/// The kernels of a case, forward and backward, under a row of the tuning table; needs no GPU.
+pub fn kernels(case: &Case, tuning: Tuning) -> Vec<KernelKey> {
+    let graph = Graph::new();
+    let d = differentiate(&graph, case, false);
+    crate::plan::kernels(&graph, &d.asked(), tuning)
+}
+
 /// Runs a case, forward and backward, in memory full of NaN.
 ///
 /// # Errors
 /// Errors of the device.
 pub fn compute(gpu: &Gpu, case: &Case) -> Result<Computed> {
     let graph = Graph::new();
-    differentiate(&graph, case).run(gpu, &graph)
+    differentiate(&graph, case, true).run(gpu, &graph)
 }
 
 /// Runs a case and compares every result and every gradient with f64, a random part of the gradients with finite
@@ -125,12 +133,12 @@ pub fn compute(gpu: &Gpu, case: &Case) -> Result<Computed> {
 /// Errors of the device.
 pub fn check(gpu: &Gpu, case: &Case) -> Result<Vec<CaseResult>> {
     let graph = Graph::new();
-    let d = differentiate(&graph, case);
+    let d = differentiate(&graph, case, true);
     let got = d.run(gpu, &graph)?;
     let (known, asked) = (d.known(), d.asked());
     let want = evaluate(&graph, &known, &asked);
-    let scales = scales(&graph, case, &known, &asked);
     let results = d.recorded.outputs.len();
+    let scales = scales(&graph, case, &known, &asked, results);
     let mut all = Vec::new();
     for (i, t) in asked.iter().enumerate() {
         let (tolerance, scale) = &scales[i];
@@ -195,13 +203,16 @@ fn compare(got: &[f32], want: &[f64], scale: &[f64], tolerance: f64) -> CaseResu
 }
 
 /// For each asked value its tolerance and, element by element, what it is relative to.
-fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor]) -> Vec<(f64, Vec<f64>)> {
-    let count = case_outputs(case, asked);
+fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor], count: usize) -> Vec<(f64, Vec<f64>)> {
     let constant = |t: &Tensor, s: f64| vec![s; t.shape().elements()];
     match case.bound {
         Bound::Sums { forward, backward } => {
             let scale = evaluate(graph, &magnitudes(graph, known), asked);
             scale.into_iter().enumerate().map(|(i, s)| (gamma(if i < count { forward } else { backward }), s)).collect()
+        }
+        Bound::Absolute { forward, backward } => {
+            let all = asked.iter().enumerate();
+            all.map(|(i, t)| (U * if i < count { forward } else { backward }, constant(t, 1.0))).collect()
         }
         Bound::Softmax { classes, range } => {
             // exp: rounding of the argument and its own 3 + 2|x| ulp, |x| <= 2 range; twice, for numerator and sum.
@@ -225,10 +236,6 @@ fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor]) -> Vec<(
             asked.iter().enumerate().map(|(i, t)| if i < count { (loss, constant(t, weight)) } else { (dx, constant(t, weight / live)) }).collect()
         }
     }
-}
-
-fn case_outputs(case: &Case, asked: &[Tensor]) -> usize {
-    asked.len() - if asked.len() > 1 { case.inputs.iter().filter(|i| matches!(i.kind, Kind::Unit(_) | Kind::Apart)).count() } else { 0 }
 }
 
 /// The absolute values of what is known; a max pool's winners stay those of the true values, while its result is the

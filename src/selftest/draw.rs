@@ -41,7 +41,8 @@ impl Stream {
 pub fn draw(input: &Input, s: &mut Stream) -> Vec<f32> {
     let n = input.shape.elements();
     match input.kind {
-        Kind::Unit(scale) => (0..n).map(|_| s.unit() * scale).collect(),
+        Kind::Words => (0..n).map(|_| s.below(1 << 20) as f32).collect(),
+        Kind::Unit(scale) | Kind::Fixed(scale) => (0..n).map(|_| s.unit() * scale).collect(),
         Kind::Positive => (0..n).map(|_| 1.0 + 0.5 * s.unit()).collect(),
         Kind::Labels { classes, padding } => {
             let label = |i: usize, v: usize| if padding && i % 3 == 1 { classes + v } else { v };
@@ -81,18 +82,23 @@ impl Recorded<'_> {
 /// of the finite differences can bridge.
 pub const MARGIN: f64 = 4e-4;
 
-/// Records `case` and draws its inputs, again until [`MARGIN`] is kept everywhere.
-///
-/// # Panics
-/// When no draw of 200 keeps the margin: the case is too large for its kinks and must be made smaller.
+/// Records `case` on `graph`; no numbers yet.
 pub fn record<'g>(graph: &'g Graph, case: &Case) -> Recorded<'g> {
     let make = |i: &Input| match i.kind {
-        Kind::Labels { .. } => graph.input_integers(i.name, i.shape.elements()),
+        Kind::Labels { .. } | Kind::Words => graph.input_integers(i.name, i.shape.elements()),
         _ => graph.input(i.name, i.shape),
     };
     let inputs: Vec<Tensor> = case.inputs.iter().map(make).collect();
     let outputs = (case.build)(graph, &inputs);
-    let mut r = Recorded { inputs, outputs, values: Vec::new() };
+    Recorded { inputs, outputs, values: Vec::new() }
+}
+
+/// Records `case` and draws its inputs, again until [`MARGIN`] is kept everywhere.
+///
+/// # Panics
+/// When no draw of 200 keeps the margin: the case is too large for its kinks and must be made smaller.
+pub fn record_with_values<'g>(graph: &'g Graph, case: &Case) -> Recorded<'g> {
+    let mut r = record(graph, case);
     let mut best = 0.0;
     for seed in 0..200 {
         let mut s = Stream::new(seed, &case.name);
