@@ -18,16 +18,17 @@ split.json, format "radiograd-split-1":
      "stage2": {"classes": [..], "folds": [{"train": [[id, label]], "val": [..], "test": [..]}]},
      "protocol": {"stage1_epochs", "stage2_epochs", "batch", "lr1", "lr2", "momentum",
                   "augment": {"rotation_degrees", "scale", "shift", "mirror", "brightness"},
+                  "class_weights": of stage 1's classes, or null,
                   "normalise": "..." or {"subtract": 0.5, "multiply": 4.0}}}
 
 A label is an index or a name from `classes`. Augmentation: rotation uniform in +-rotation_degrees, zoom uniform in
 1 +- scale, shift uniform in +-shift of the side, mirroring with probability 1/2 if `mirror` is true (or with the
-probability given), brightness added uniformly in +-brightness (x in [0, 1]); outside the image is black.
+probability given), brightness added uniformly in +-brightness (x in [0, 1]); outside the image is its edge. Stage 2 is not augmented.
 
 Network: conv 3x3 valid + ReLU 32, 32, max pool 2, 64, 64, pool, 128, 128, pool, flatten (C H W), dense 256, ReLU,
 dense 128, ReLU, dense K. Initialisation as in the engine: weights uniform in +-sqrt(6 / fan_in) (He), biases zero.
-Stage 1: Adam, cosine annealing to zero over all steps. Stage 2: new last layer, blocks 1 and 2 frozen, SGD with
-momentum, constant rate. Both keep the weights with the best validation accuracy, the later epoch on a tie.
+Stage 1: Adam, cosine annealing epoch by epoch. Stage 2: new last layer, blocks 1 and 2 frozen, SGD with
+momentum, constant rate. Both keep the weights with the best validation accuracy, the first epoch of a tie.
 """
 
 import argparse
@@ -125,6 +126,7 @@ class Protocol:
         self.batch, self.lr1, self.lr2 = int(values["batch"]), float(values["lr1"]), float(values["lr2"])
         self.momentum = float(values.get("momentum", 0.9))
         self.augment = values.get("augment") or {}
+        self.class_weights = values.get("class_weights")
         rule = values.get("normalise")
         # The text form documents the numbers; only the one known text is accepted, so that no other scaling is missed.
         if isinstance(rule, dict):
@@ -154,7 +156,7 @@ class Protocol:
         matrix[:, 1, 0], matrix[:, 1, 1] = flip * zoom * angle.sin(), zoom * angle.cos()
         matrix[:, :, 2] = 2.0 * a.get("shift", 0.0) * uniform(n, 2)
         grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-        x = F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        x = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return x + a.get("brightness", 0.0) * uniform(n, 1, 1, 1)
 
 
@@ -167,28 +169,32 @@ def accuracy(net, part, protocol):
     return (predict(net, part[0], protocol) == part[1]).float().mean().item()
 
 
-def fit(net, train, val, optimizer, epochs, cosine, protocol, rng, label):
-    """Trains and leaves the best weights (validation accuracy) in `net`."""
+def fit(net, train, val, optimizer, epochs, stage1, protocol, rng, label):
+    """Trains and leaves the best weights (validation accuracy, the first of equals) in `net`.
+
+    Stage 1 is augmented, its rate annealed by the cosine once an epoch, its loss weighted by class if the protocol says so."""
     x, y = train
-    steps = epochs * math.ceil(len(x) / protocol.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if cosine else None
+    top = optimizer.param_groups[0]["lr"]
+    weights = torch.tensor(protocol.class_weights) if stage1 and protocol.class_weights else torch.ones(int(y.max()) + 1)
     best, kept = -1.0, None
     for epoch in range(epochs):
         start, total = time.time(), 0.0
+        if stage1:
+            optimizer.param_groups[0]["lr"] = 0.5 * top * (1 + math.cos(math.pi * epoch / epochs))
         order = torch.randperm(len(x), generator=rng)
         for i in range(0, len(x), protocol.batch):
             rows = order[i:i + protocol.batch]
-            loss = F.cross_entropy(net(protocol.prepare(protocol.augmented(x[rows], rng))), y[rows])
+            batch = protocol.augmented(x[rows], rng) if stage1 else x[rows]
+            # The mean over images of the weighted losses, as the engine has it; PyTorch's own divides by the weights' sum.
+            loss = (F.cross_entropy(net(protocol.prepare(batch)), y[rows], reduction="none") * weights[y[rows]]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if schedule:
-                schedule.step()
             total += loss.item() * len(rows)
         if not math.isfinite(total):
             sys.exit(f"{label}: the loss of epoch {epoch + 1} is not finite: use a smaller learning rate")
         score = accuracy(net, val, protocol)
-        if score >= best:
+        if score > best:
             best, kept = score, {name: value.clone() for name, value in net.state_dict().items()}
         rate = len(x) / (time.time() - start)
         say(f"{label} epoch {epoch + 1}/{epochs}: loss {total / len(x):.4f}, validation {score:.3f}, {rate:.0f} img/s")

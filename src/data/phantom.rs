@@ -50,7 +50,7 @@ pub struct Phantom {
     pub patient: u64,
 }
 
-/// Synthetic radiographs of `patients` patients, 1 to 4 images each (1.9 on average), patient by patient.
+/// Synthetic radiographs of `patients` patients, 1 to 4 images each (2.1 on average), patient by patient.
 ///
 /// Patient p has class p mod 4, so that the classes are balanced over patients. The same (seed, patients, side) gives
 /// the same bytes on the same machine, and patient p does not depend on `patients`. Runs on all cores.

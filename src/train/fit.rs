@@ -31,6 +31,8 @@ pub struct FitOptions {
     pub trainable: Trainable,
     /// Real-time augmentation of training images.
     pub augment: Option<AugmentOptions>,
+    /// Weight of each class in the loss; all 1 without.
+    pub class_weights: Option<Vec<f32>>,
     /// Pixels to input.
     pub normalize: Normalize,
     /// Seed of order and augmentation.
@@ -41,6 +43,14 @@ pub struct FitOptions {
     pub quiet: bool,
     /// Print every dispatch of the training plan.
     pub show_plan: bool,
+}
+
+/// Weights that give every class the same sum over `items`: n / (classes · n of the class), as scikit-learn's "balanced". A
+/// class without images has weight 0.
+pub fn balanced(items: &[(usize, usize)], classes: usize) -> Vec<f32> {
+    let count = |c: usize| items.iter().filter(|i| i.1 == c).count();
+    let weight = |n: usize| if n == 0 { 0.0 } else { items.len() as f32 / (classes * n) as f32 };
+    (0..classes).map(|c| weight(count(c))).collect()
 }
 
 /// What came of it.
@@ -97,7 +107,8 @@ pub fn fit(
         }
     }
     let weights = Rc::new(used.upload(gpu)?);
-    let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, None);
+    let class_weights = options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
+    let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, class_weights);
     let wrt: Vec<Tensor> =
         graph.params().iter().filter(|p| p.2).map(|(name, shape, _)| graph.param(name, *shape, true)).collect();
     let grads = loss.gradients(&wrt);
@@ -152,6 +163,9 @@ pub fn fit(
                 all.extend([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0].repeat(batch - part.len()));
                 all
             });
+            if let (Some(t), Some(w)) = (class_weights, &options.class_weights) {
+                feeds.push((t, Feed::F32(w)));
+            }
             if let (Some(t), Some(d)) = (affine, &drawn) {
                 feeds.push((t, Feed::F32(d)));
             }

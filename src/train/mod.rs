@@ -7,5 +7,5 @@ mod predict;
 pub mod progress;
 
 pub use batches::{Normalize, Samples};
-pub use fit::{Fit, FitOptions, fit};
+pub use fit::{Fit, FitOptions, balanced, fit};
 pub use predict::{Predictor, accuracy_and_loss, argmax, probabilities};

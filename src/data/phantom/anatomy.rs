@@ -64,7 +64,7 @@ impl Anatomy {
             heart: [
                 rng.range(0.06, 0.13),
                 right - rng.range(0.10, 0.16),
-                rng.range(0.26, 0.335),
+                rng.range(0.26, 0.31),
                 rng.range(0.25, 0.31),
                 rng.range(0.25, 0.65),
             ],
@@ -96,7 +96,7 @@ impl Anatomy {
         let breath = rng.range(-0.09, 0.09);
         now.base = now.base.map(|b| b + breath);
         now.heart[1] += 0.7 * breath;
-        let projection = rng.range(0.95, 1.08);
+        let projection = rng.range(0.95, 1.06);
         now.heart[2] *= projection;
         now.heart[3] *= projection;
         now.mediastinum *= rng.range(0.94, 1.08);

@@ -15,7 +15,7 @@ pub(super) struct Habit {
 impl Habit {
     /// A machine at random.
     pub fn draw(rng: &mut Rng) -> Habit {
-        Habit { gamma: rng.range(0.9, 1.4), scatter: rng.range(0.0, 0.10), grain: rng.range(0.004, 0.016) }
+        Habit { gamma: rng.range(0.95, 1.35), scatter: rng.range(0.0, 0.10), grain: rng.range(0.004, 0.016) }
     }
 }
 

@@ -131,13 +131,13 @@ impl Findings {
                 let floor = anatomy.base[side];
                 f.effusion = Some(Effusion {
                     side: if both { 2 } else { side },
-                    level: floor - course.range(0.08, 0.42) * stage,
+                    level: floor - course.range(0.16, 0.46) * stage,
                     climb: course.range(0.12, 0.34),
                     density: course.range(0.28, 0.38),
                 });
             }
             Disease::Cardiomegaly => {
-                let grow = course.range(1.48, 1.80) * (0.96 + 0.04 * stage);
+                let grow = course.range(1.55, 1.85) * (0.96 + 0.04 * stage);
                 anatomy.heart[2] *= grow;
                 anatomy.heart[3] *= 0.5 + 0.5 * grow;
                 anatomy.heart[0] += 0.05;

@@ -11,7 +11,7 @@ mod options;
 mod output;
 
 pub use cohort::Cohort;
-pub use options::Options;
+pub use options::{ClassWeights, Options};
 
 use crate::data::detl::STAGE2_CLASSES;
 use crate::data::split_file::Item;
@@ -130,6 +130,7 @@ impl Run<'_> {
             schedule: Schedule::Cosine { max: o.lr1, min: 0.0, epochs: o.stage1_epochs() },
             trainable: Trainable::All,
             augment: Some(AUGMENT),
+            class_weights: self.options.class_weights(&parts.train1, classes),
             normalize: NORMALIZE,
             seed: o.seed,
             label: "stage 1".into(),
@@ -174,6 +175,7 @@ impl Run<'_> {
             schedule: Schedule::Constant { lr: o.lr2() },
             trainable: Trainable::Matching(STAGE2_TRAINABLE.map(String::from).to_vec()),
             augment: None,
+            class_weights: None,
             normalize: Normalize::NONE,
             seed: o.seed.wrapping_add(u64::from(number)),
             label: format!("stage 2, fold {number}"),

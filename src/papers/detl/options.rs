@@ -34,6 +34,10 @@ pub struct Options {
     /// Learning rate of stage 2 (SGD, momentum 0.9); the paper has 1e-4, which is the default with --data.
     #[arg(long)]
     pub lr2: Option<f64>,
+    /// Weight the classes of stage 1 by their frequency: Data-A can be far from balanced, and then the network learns
+    /// nothing but to say the larger class. The paper does not say.
+    #[arg(long, value_enum, default_value = "balanced")]
+    pub class_weights: ClassWeights,
     /// Images a step.
     #[arg(long, default_value_t = 16)]
     pub batch: usize,
@@ -72,7 +76,21 @@ pub struct Options {
     pub quiet: bool,
 }
 
+/// Weights of the classes in the loss of stage 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ClassWeights {
+    /// Every class has the same sum of weights.
+    Balanced,
+    /// Every image has the same weight.
+    None,
+}
+
 impl Options {
+    /// The weights of stage 1's classes for these training items.
+    pub fn class_weights(&self, train: &[(usize, usize)], classes: usize) -> Option<Vec<f32>> {
+        (self.class_weights == ClassWeights::Balanced).then(|| crate::train::balanced(train, classes))
+    }
+
     /// The options of a run without arguments.
     pub fn new() -> Options {
         <Options as clap::Parser>::parse_from(["detl"])

@@ -1,6 +1,7 @@
 //! What a run writes: `metrics.json`, charts, Grad-CAM panels, weights, the fold file and `report.html`.
 
 use super::explain::Explained;
+use super::options::ClassWeights;
 use super::{AUGMENT, Cohort, Options};
 use crate::data::detl::STAGE2_CLASSES;
 use crate::data::planes::PREPROCESSING;
@@ -37,6 +38,7 @@ pub(super) fn split_file(cohort: &Cohort, o: &Options) -> Result<PathBuf> {
     value["protocol"] = json!({
         "stage1_epochs": o.stage1_epochs(), "stage2_epochs": o.stage2_epochs(), "batch": o.batch,
         "lr1": o.lr1, "lr2": o.lr2(), "momentum": 0.9,
+        "class_weights": o.class_weights(&cohort.parts.train1, cohort.selection.stage1_classes.len()),
         "augment": {
             "rotation_degrees": AUGMENT.rotation_degrees, "scale": AUGMENT.scale, "shift": AUGMENT.shift,
             "mirror": AUGMENT.mirror, "brightness": AUGMENT.brightness,
@@ -64,7 +66,10 @@ pub(super) fn blank(gpu: &Gpu, o: &Options, cohort: &Cohort) -> Result<Metrics> 
         StageInfo {
             name: "stage 1".into(),
             task: cohort.selection.stage1_classes.join(" against "),
-            optimizer: "Adam".into(),
+            optimizer: match o.class_weights {
+                ClassWeights::Balanced => "Adam, classes weighted by frequency".into(),
+                ClassWeights::None => "Adam".into(),
+            },
             learning_rate: o.lr1,
             schedule: "cosine annealing".into(),
             epochs: o.stage1_epochs() as u32,
