@@ -6,8 +6,7 @@ mod common;
 use common::Row;
 use radiograd::nn::Optimizer;
 use radiograd::ops::{Geometry, Smoothing, Window};
-use radiograd::plan::HYPER;
-use radiograd::{Gpu, Graph, Plan, PlanSpec, Shape, Tensor};
+use radiograd::{Gpu, Graph, Plan, Shape, Tensor};
 use std::rc::Rc;
 
 /// A convolution: N, C, side, K, filter side, padding.
@@ -106,17 +105,9 @@ fn adam(gpu: &Gpu, rows: &mut Vec<Row>, len: usize) {
     let w = graph.param("w", filter, true);
     let t = graph.input_integers("t", 1);
     let (loss, _) = x.dense(w).cross_entropy(t, Smoothing::None, None);
-    let dw = loss.gradients(&[w])[0].expect("w trains");
     let values = common::numbers(len, 3);
     let weights = radiograd::Weights::upload(gpu, [("w", filter, true, values.as_slice())]).expect("fits");
-    let optimizer = Optimizer::adam();
-    let spec = PlanSpec {
-        outputs: vec![loss],
-        gradients: vec![(w, dw)],
-        update: Some(&optimizer),
-        hyper: Some(graph.input("hyper", Shape::flat(HYPER))),
-    };
-    let plan = Plan::compile(gpu, &graph, &Rc::new(weights), &spec).expect("fits");
+    let plan = Plan::compile(gpu, &graph, &Rc::new(weights), &Optimizer::adam().step_of(loss)).expect("fits");
     let all = common::time(gpu, &plan, if common::smoke() { 1 } else { 7 });
     if let Some((step, ms)) = all.last() {
         push(rows, "adam 64 MiB of parameters", plan.line(*step), *ms, false);

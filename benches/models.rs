@@ -7,8 +7,7 @@ use common::Row;
 use radiograd::models::Network;
 use radiograd::nn::{Layers, Optimizer};
 use radiograd::ops::Smoothing;
-use radiograd::plan::HYPER;
-use radiograd::{Feed, Gpu, Graph, Plan, PlanSpec, Shape, Tensor};
+use radiograd::{Feed, Gpu, Graph, Plan, PlanSpec, Shape};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -39,19 +38,13 @@ fn step(gpu: &Gpu, name: &str, side: usize, batch: usize, train: bool) -> Row {
     let x = graph.input("images", Shape::image(batch, 1, side, side));
     let out = network.record(&graph, x, 4, &Layers::default());
     let labels = graph.input_integers("labels", batch);
-    let hyper = graph.input("hyper", Shape::flat(HYPER));
     let mut optimizer = Optimizer::adam();
     let update = optimizer.clone();
     let mut spec = PlanSpec { outputs: vec![out.logits], ..Default::default() };
     if train {
-        let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, None);
-        let wrt: Vec<Tensor> = graph.params().iter().map(|(n, s, _)| graph.param(n, *s, true)).collect();
-        let grads = loss.gradients(&wrt);
-        spec.outputs = vec![loss];
-        spec.gradients = wrt.into_iter().zip(grads).filter_map(|(p, g)| Some((p, g?))).collect();
-        spec.update = Some(&update);
-        spec.hyper = Some(hyper);
+        spec = update.step_of(out.logits.cross_entropy(labels, Smoothing::None, None).0);
     }
+    let hyper = spec.hyper;
     let weights = Rc::new(network.init(side, 4, 1).upload(gpu).expect("fits"));
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec).expect("fits");
     let pixels = common::numbers(x.shape().elements(), 5);
@@ -64,8 +57,8 @@ fn step(gpu: &Gpu, name: &str, side: usize, batch: usize, train: bool) -> Row {
     for i in 0..if common::smoke() { 2 } else { 9 } {
         let numbers = optimizer.advance(1e-4);
         let mut feeds = vec![(x, Feed::F32(&pixels))];
-        if train {
-            feeds.extend([(labels, Feed::U32(&truth)), (hyper, Feed::F32(&numbers))]);
+        if let Some(h) = hyper {
+            feeds.extend([(labels, Feed::U32(&truth)), (h, Feed::F32(&numbers))]);
         }
         let t = Instant::now();
         plan.run(gpu, &feeds).expect("runs");

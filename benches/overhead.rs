@@ -3,9 +3,9 @@
 mod common;
 
 use radiograd::models::Network;
-use radiograd::nn::Layers;
+use radiograd::nn::{Layers, Optimizer};
 use radiograd::ops::Smoothing;
-use radiograd::{Graph, Plan, PlanSpec, Shape, Tensor};
+use radiograd::{Graph, Plan, Shape};
 use serde_json::json;
 use std::rc::Rc;
 use std::time::Instant;
@@ -48,9 +48,7 @@ fn main() {
         let out = network.record(&graph, x, 4, &Layers::default());
         let labels = graph.input_integers("labels", 16);
         let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, None);
-        let wrt: Vec<Tensor> = graph.params().iter().map(|(n, s, _)| graph.param(n, *s, true)).collect();
-        let outputs = loss.gradients(&wrt).into_iter().flatten().collect();
-        Plan::compile(&gpu, &graph, &weights, &PlanSpec { outputs, ..Default::default() }).expect("fits");
+        Plan::compile(&gpu, &graph, &weights, &Optimizer::adam().step_of(loss)).expect("fits");
         planning.push(t.elapsed().as_secs_f64() * 1e3);
     }
     let (h, w) = (host[host.len() / 2], whole[whole.len() / 2]);

@@ -7,7 +7,6 @@
 use radiograd::models::detl12;
 use radiograd::nn::{Layers, Optimizer, ParamStore};
 use radiograd::ops::{Geometry, Smoothing};
-use radiograd::plan::HYPER;
 use radiograd::{Feed, Gpu, GpuOptions, Graph, Plan, PlanSpec, Shape, Tensor};
 use std::error::Error;
 use std::rc::Rc;
@@ -47,7 +46,11 @@ enum Numbers {
 }
 
 /// Records a case: what to read, what to feed once, and for training the optimizer's input.
-fn record<'g>(g: &'g Graph, name: &str, n: &[usize]) -> Result<(PlanSpec<'static, 'g>, Vec<Fed<'g>>), String> {
+fn record<'a, 'g>(
+    g: &'g Graph,
+    (name, n): (&str, &[usize]),
+    update: &'a Optimizer,
+) -> Result<(PlanSpec<'a, 'g>, Vec<Fed<'g>>), String> {
     let mut spec = PlanSpec::default();
     let image = |shape: Shape| (g.input("x", shape), Numbers::F32(unit(1000, shape.elements())));
     let mut feeds = match (name, n) {
@@ -56,17 +59,12 @@ fn record<'g>(g: &'g Graph, name: &str, n: &[usize]) -> Result<(PlanSpec<'static
         _ => return Err("cases: w1_train S B K, w1_infer S B, conv_fwd C HW N, conv_fwdbwd C HW N".into()),
     };
     let x = feeds[0].0;
-    let params = || g.params().iter().map(|(name, shape, _)| g.param(name, *shape, true)).collect::<Vec<_>>();
     match (name, n) {
         ("w1_train", &[_, b, k]) => {
             let labels = g.input_integers("labels", b);
             feeds.push((labels, Numbers::U32((0..b).map(|i| (i % k) as u32).collect())));
             let (loss, _) = detl12(g, x, k, &Layers::default()).logits.cross_entropy(labels, Smoothing::None, None);
-            let wrt = params();
-            let grads = loss.gradients(&wrt);
-            spec.gradients = wrt.into_iter().zip(grads).filter_map(|(p, g)| Some((p, g?))).collect();
-            spec.outputs = vec![loss];
-            spec.hyper = Some(g.input("hyper", Shape::flat(HYPER)));
+            spec = update.step_of(loss);
         }
         ("w1_infer", _) => spec.outputs = vec![detl12(g, x, 2, &Layers::default()).logits],
         _ => {
@@ -77,7 +75,9 @@ fn record<'g>(g: &'g Graph, name: &str, n: &[usize]) -> Result<(PlanSpec<'static
                 let size = y.shape().elements();
                 let scale = g.input("scale", y.shape());
                 feeds.push((scale, Numbers::F32(vec![2.0 / size as f32; size])));
-                let wrt: Vec<Tensor> = [x].into_iter().chain(params()).collect();
+                let params = g.params();
+                let params = params.iter().map(|(name, shape, _)| g.param(name, *shape, true));
+                let wrt: Vec<Tensor> = [x].into_iter().chain(params).collect();
                 let grads: Vec<Tensor> = y.gradients_with(y.multiply(scale), &wrt).into_iter().flatten().collect();
                 spec.outputs = vec![grads[1], grads[0], grads[2]];
             }
@@ -98,11 +98,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let n: Vec<usize> = args.iter().skip(1).map(|a| a.parse().map_err(|e| format!("{a}: {e}"))).collect::<Result<_, _>>()?;
     let gpu = Gpu::with(&GpuOptions { checked: Some(false), ..Default::default() })?;
     let graph = Graph::new();
-    let (mut spec, inputs) = record(&graph, &name, &n)?;
     let mut optimizer = Optimizer::adam();
     let update = optimizer.clone();
+    let (spec, inputs) = record(&graph, (&name, &n), &update)?;
     let hyper = spec.hyper;
-    spec.update = hyper.map(|_| &update as _);
     let mut plan = Plan::compile(&gpu, &graph, &Rc::new(weights(&graph).upload(&gpu)?), &spec)?;
 
     let mut first_feeds: Vec<(Tensor, Feed)> = inputs

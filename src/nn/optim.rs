@@ -5,9 +5,9 @@
 
 use crate::gpu::{KernelKey, Source, Word};
 use crate::graph::record::Arena;
-use crate::graph::{Cost, Launch, Operand};
+use crate::graph::{Cost, Launch, Operand, Shape, Tensor};
 use crate::ops::shader;
-use crate::plan::{HYPER, Update};
+use crate::plan::{HYPER, PlanSpec, Update};
 
 const SOURCE: Source = shader!("optim.wgsl");
 
@@ -100,6 +100,25 @@ impl Optimizer {
     pub fn with_weight_decay(mut self, decay: f64) -> Optimizer {
         self.weight_decay = decay;
         self
+    }
+
+    /// What a training step computes: `loss`, the gradients of every trainable parameter of its graph, and this optimizer's
+    /// update. The hyperparameter input is `spec.hyper`: feed [`Optimizer::advance`] to it each step.
+    ///
+    /// # Panics
+    /// When `loss` is not one number.
+    #[track_caller]
+    pub fn step_of<'g>(&self, loss: Tensor<'g>) -> PlanSpec<'_, 'g> {
+        let graph = loss.graph();
+        let trainable = graph.params().into_iter().filter(|(_, _, trains)| *trains);
+        let params: Vec<Tensor> = trainable.map(|(name, shape, _)| graph.param(&name, shape, true)).collect();
+        let gradients = loss.gradients(&params);
+        PlanSpec {
+            outputs: vec![loss],
+            gradients: params.into_iter().zip(gradients).filter_map(|(p, g)| Some((p, g?))).collect(),
+            update: Some(self),
+            hyper: Some(graph.input("hyper", Shape::flat(HYPER))),
+        }
     }
 
     /// Steps taken.

@@ -7,11 +7,11 @@ use super::progress::Progress;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Shape, Tensor};
+use crate::graph::{Graph, Shape};
 use crate::models::Network;
 use crate::nn::{Layers, Optimizer, ParamStore, Schedule, Trainable};
 use crate::ops::{AugmentOptions, Border, Smoothing};
-use crate::plan::{Feed, HYPER, Plan, PlanSpec, StepResult};
+use crate::plan::{Feed, Plan, StepResult};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -93,7 +93,6 @@ pub fn fit(
     let graph = Graph::new();
     let images = graph.input("images", train.batch_shape(batch));
     let labels = graph.input_integers("labels", batch);
-    let hyper = graph.input("hyper", Shape::flat(HYPER));
     let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
     let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
     let out = network.record(&graph, x, classes, &Layers { trainable: options.trainable.clone() });
@@ -109,15 +108,8 @@ pub fn fit(
     let weights = Rc::new(used.upload(gpu)?);
     let class_weights = options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
     let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, class_weights);
-    let wrt: Vec<Tensor> =
-        graph.params().iter().filter(|p| p.2).map(|(name, shape, _)| graph.param(name, *shape, true)).collect();
-    let grads = loss.gradients(&wrt);
-    let spec = PlanSpec {
-        outputs: vec![loss, out.logits],
-        gradients: wrt.into_iter().zip(grads).filter_map(|(p, g)| Some((p, g?))).collect(),
-        update: Some(&options.optimizer),
-        hyper: Some(hyper),
-    };
+    let mut spec = options.optimizer.step_of(loss);
+    spec.outputs.push(out.logits);
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec)?;
     let size = batch.min(validation.items.len().max(1));
     let mut predictor = Predictor::new(gpu, network, &weights, (validation, classes, size), options.normalize)?;
@@ -153,8 +145,8 @@ pub fn fit(
             let mut feeds = vec![
                 (images, Feed::F32(&buffer.pixels)),
                 (labels, Feed::U32(&buffer.labels)),
-                (hyper, Feed::F32(&numbers)),
             ];
+            feeds.extend(spec.hyper.map(|h| (h, Feed::F32(&numbers[..]))));
             let drawn = options.augment.map(|a| {
                 let ids: Vec<u32> = part.iter().map(|i| train.items[*i].0 as u32).collect();
                 // Brightness is given for pixels in [0, 1]; the network's input is scaled.
