@@ -148,7 +148,9 @@ impl Analysis<'_> {
                     // Twice: threads that left in one turn are missing in the next.
                     let mut inside = uniform;
                     let mut e = Exits::default();
+                    let counted = self.operations;
                     for _ in 0..2 {
+                        self.operations = counted;
                         e = self.block(body, inside);
                         inside &= !e.leaves && !e.returns;
                         self.block(continuing, inside);
