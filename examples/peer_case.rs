@@ -1,15 +1,14 @@
 //! One case of the peers' harness on this engine: `cargo run --release --example peer_case -- w1_train 64 16 2`.
 //! Prints the JSON line that every engine of that harness prints, so that all run side by side.
 //!
-//! Cases: `w1_train S B K`, `w1_infer S B` (the DETL network), `conv_fwd C HW N`, `conv_fwdbwd C HW N` (3×3 same, bias;
-//! the backward pass gives dX, dW, db of mean(out²)).
+//! Cases: `w1_train S B K`, `w1_infer S B` (the DETL network), `conv_fwd C HW N`, `conv_fwdbwd C HW N` (3×3 same with bias;
+//! backward gives dX, dW, db of mean(out²)). `PROFILE=1` adds device times by dispatch on stderr.
 
-use radiograd::graph::layout;
 use radiograd::models::detl12;
 use radiograd::nn::{Layers, Optimizer, ParamStore};
 use radiograd::ops::{Geometry, Smoothing};
 use radiograd::plan::HYPER;
-use radiograd::{Feed, Gpu, Graph, Plan, PlanSpec, Shape, Tensor};
+use radiograd::{Feed, Gpu, GpuOptions, Graph, Plan, PlanSpec, Shape, Tensor};
 use std::error::Error;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -39,141 +38,119 @@ fn weights(graph: &Graph) -> ParamStore {
     store
 }
 
-struct Case {
-    gpu: Gpu,
-    plan: Plan,
-    optimizer: Option<Optimizer>,
+/// A value fed before the first step; it stays on the device.
+type Fed<'g> = (Tensor<'g>, Numbers);
+
+enum Numbers {
+    F32(Vec<f32>),
+    U32(Vec<u32>),
 }
 
-impl Case {
-    /// One step on inputs that are on the device already, its first output's first number, waited for.
-    fn step(&mut self, hyper: Option<Tensor>, read: bool) -> Result<f64, radiograd::Error> {
-        let mut numbers = [0.0; HYPER];
-        let feeds: Vec<_> = match (&mut self.optimizer, hyper) {
-            (Some(o), Some(h)) => {
-                numbers = o.advance(1e-3);
-                vec![(h, Feed::F32(&numbers))]
-            }
-            _ => Vec::new(),
-        };
-        self.plan.step(&self.gpu, &feeds)?;
-        if !read {
-            return Ok(0.0);
+/// Records a case: what to read, what to feed once, and for training the optimizer's input.
+fn record<'g>(g: &'g Graph, name: &str, n: &[usize]) -> Result<(PlanSpec<'static, 'g>, Vec<Fed<'g>>), String> {
+    let mut spec = PlanSpec::default();
+    let image = |shape: Shape| (g.input("x", shape), Numbers::F32(unit(1000, shape.elements())));
+    let mut feeds = match (name, n) {
+        ("w1_train" | "w1_infer", &[s, b, ..]) => vec![image(Shape::image(b, 1, s, s))],
+        ("conv_fwd" | "conv_fwdbwd", &[c, hw, b]) => vec![image(Shape::image(b, c, hw, hw))],
+        _ => return Err("cases: w1_train S B K, w1_infer S B, conv_fwd C HW N, conv_fwdbwd C HW N".into()),
+    };
+    let x = feeds[0].0;
+    let params = || g.params().iter().map(|(name, shape, _)| g.param(name, *shape, true)).collect::<Vec<_>>();
+    match (name, n) {
+        ("w1_train", &[_, b, k]) => {
+            let labels = g.input_integers("labels", b);
+            feeds.push((labels, Numbers::U32((0..b).map(|i| (i % k) as u32).collect())));
+            let (loss, _) = detl12(g, x, k, &Layers::default()).logits.cross_entropy(labels, Smoothing::None, None);
+            let wrt = params();
+            let grads = loss.gradients(&wrt);
+            spec.gradients = wrt.into_iter().zip(grads).filter_map(|(p, g)| Some((p, g?))).collect();
+            spec.outputs = vec![loss];
+            spec.hyper = Some(g.input("hyper", Shape::flat(HYPER)));
         }
-        let all = self.plan.finish(&self.gpu)?;
-        Ok(all.last().map_or(f64::NAN, |r| r.outputs.iter().map(|o| f64::from(o[0])).sum()))
+        ("w1_infer", _) => spec.outputs = vec![detl12(g, x, 2, &Layers::default()).logits],
+        _ => {
+            let y = Layers::default().conv2d(x, "conv", n[0], [3, 3], Geometry::same(3, 3));
+            spec.outputs = vec![y];
+            if name == "conv_fwdbwd" {
+                // d mean(y²) / dy = 2 y / elements.
+                let size = y.shape().elements();
+                let scale = g.input("scale", y.shape());
+                feeds.push((scale, Numbers::F32(vec![2.0 / size as f32; size])));
+                let wrt: Vec<Tensor> = [x].into_iter().chain(params()).collect();
+                let grads: Vec<Tensor> = y.gradients_with(y.multiply(scale), &wrt).into_iter().flatten().collect();
+                spec.outputs = vec![grads[1], grads[0], grads[2]];
+            }
+        }
     }
+    Ok((spec, feeds))
+}
+
+/// The number that the harness prints for a step: the loss, the first output, or dW\[0\] + dX\[0\].
+fn value(outputs: &[Vec<f32>]) -> f64 {
+    outputs.iter().take(2).map(|o| f64::from(o[0])).sum()
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |i: usize| -> Result<usize, String> {
-        args.get(i).and_then(|a| a.parse().ok()).ok_or(format!("argument {i}: a number is needed"))
-    };
     let name = args.first().cloned().unwrap_or_default();
-    let gpu = Gpu::new()?;
+    let n: Vec<usize> = args.iter().skip(1).map(|a| a.parse().map_err(|e| format!("{a}: {e}"))).collect::<Result<_, _>>()?;
+    let gpu = Gpu::with(&GpuOptions { checked: Some(false), ..Default::default() })?;
     let graph = Graph::new();
-    let (a, b) = (number(1)?, number(2)?);
-    let mut spec = PlanSpec::default();
-    let mut optimizer = None;
-    let mut hyper = None;
-    let mut labels = Vec::new();
-    let (x, info) = match name.as_str() {
-        "w1_train" | "w1_infer" => {
-            let x = graph.input("x", Shape::image(b, 1, a, a));
-            let classes = if name == "w1_train" { number(3)? } else { 2 };
-            let net = detl12(&graph, x, classes, &Layers::default());
-            if name == "w1_train" {
-                let t = graph.input_integers("labels", b);
-                labels = (0..b).map(|i| (i % classes) as u32).collect();
-                let (loss, _) = net.logits.cross_entropy(t, Smoothing::None, None);
-                let params: Vec<Tensor> = graph.params().iter().map(|(n, s, _)| graph.param(n, *s, true)).collect();
-                let grads = loss.gradients(&params);
-                spec.gradients = params.into_iter().zip(grads).filter_map(|(p, g)| Some((p, g?))).collect();
-                spec.outputs = vec![loss];
-                optimizer = Some(Optimizer::adam());
-                hyper = Some(graph.input("hyper", Shape::flat(HYPER)));
-            } else {
-                spec.outputs = vec![net.logits];
-            }
-            (x, serde_json::json!({"S": a, "batch": b}))
-        }
-        "conv_fwd" | "conv_fwdbwd" => {
-            let n = number(3)?;
-            let x = graph.input("x", Shape::image(n, a, b, b));
-            let y = Layers::default().conv2d(x, "conv", a, [3, 3], Geometry::same(3, 3));
-            spec.outputs = vec![y];
-            if name == "conv_fwdbwd" {
-                // d mean(y²)/dy = 2 y / elements, fed as the upstream gradient by a second convolution with scaled weights
-                // would need y; instead the upstream is y itself and the result is scaled on the host.
-                let params: Vec<Tensor> = graph.params().iter().map(|(n, s, _)| graph.param(n, *s, true)).collect();
-                let wrt: Vec<Tensor> = [x].into_iter().chain(params).collect();
-                let grads: Vec<Tensor> = y.gradients_with(y, &wrt).into_iter().flatten().collect();
-                spec.outputs = vec![grads[1], grads[0], grads[2]];
-            }
-            (x, serde_json::json!({"C": a, "HW": b, "batch": n}))
-        }
-        _ => return Err("cases: w1_train S B K, w1_infer S B, conv_fwd C HW N, conv_fwdbwd C HW N".into()),
-    };
-    let store = weights(&graph);
+    let (mut spec, inputs) = record(&graph, &name, &n)?;
+    let mut optimizer = Optimizer::adam();
     let update = optimizer.clone();
-    spec.update = update.as_ref().map(|u| u as _);
-    spec.hyper = hyper;
-    let plan = Plan::compile(&gpu, &graph, &Rc::new(store.upload(&gpu)?), &spec)?;
-    if std::env::var("PLAN").is_ok() { eprintln!("{plan}"); }
-    let mut case = Case { gpu, plan, optimizer };
-    let image = unit(1000, x.shape().elements());
-    let t = labels.len();
-    let label_input = (t > 0).then(|| graph.input_integers("unused", 0));
-    let _ = (label_input, layout::extra_lanes(Shape::flat(1)));
+    let hyper = spec.hyper;
+    spec.update = hyper.map(|_| &update as _);
+    let mut plan = Plan::compile(&gpu, &graph, &Rc::new(weights(&graph).upload(&gpu)?), &spec)?;
+
+    let mut first_feeds: Vec<(Tensor, Feed)> = inputs
+        .iter()
+        .map(|(t, v)| match v {
+            Numbers::F32(v) => (*t, Feed::F32(v)),
+            Numbers::U32(v) => (*t, Feed::U32(v)),
+        })
+        .collect();
+    // One step; read: wait for it, as a loop that looks at each loss does.
+    let mut step = |plan: &mut Plan, feeds: &mut Vec<(Tensor<'_>, Feed<'_>)>, read: bool| -> radiograd::Result<f64> {
+        let numbers = optimizer.advance(1e-3);
+        let mut all: Vec<(radiograd::graph::ValueId, Feed)> = feeds.drain(..).map(|(t, f)| (t.id, f)).collect();
+        all.extend(hyper.map(|h| (h.id, Feed::F32(&numbers))));
+        plan.step_by_id(&gpu, &all)?;
+        Ok(if read { plan.finish(&gpu)?.last().map_or(f64::NAN, |r| value(&r.outputs)) } else { 0.0 })
+    };
     let first = Instant::now();
-    let mut numbers = [0.0; HYPER];
-    let mut feeds = vec![(x, Feed::F32(&image))];
-    let label_tensor = labels_tensor(&graph);
-    if let Some(l) = label_tensor {
-        feeds.push((l, Feed::U32(&labels)));
-    }
-    if let (Some(o), Some(h)) = (&mut case.optimizer, hyper) {
-        numbers = o.advance(1e-3);
-        feeds.push((h, Feed::F32(&numbers)));
-    }
-    case.plan.step(&case.gpu, &feeds)?;
-    let mut vals = vec![case.plan.finish(&case.gpu)?.last().map_or(f64::NAN, |r| f64::from(r.outputs[0][0]))];
-    let first_s = first.elapsed().as_secs_f64();
-    let startup_s = start.elapsed().as_secs_f64();
+    let mut vals = vec![step(&mut plan, &mut first_feeds, true)?];
+    let (first_s, startup_s) = (first.elapsed().as_secs_f64(), start.elapsed().as_secs_f64());
+    let mut none = Vec::new();
     for _ in 0..2 {
-        vals.push(case.step(hyper, true)?);
+        vals.push(step(&mut plan, &mut none, true)?);
     }
-    let mut times = Vec::new();
-    let begin = Instant::now();
+    let (mut times, begin) = (Vec::new(), Instant::now());
     while times.len() < 7 || (begin.elapsed() < Duration::from_secs(1) && times.len() < 500) {
         let t = Instant::now();
-        case.step(hyper, true)?;
+        step(&mut plan, &mut none, true)?;
         times.push(t.elapsed().as_secs_f64());
     }
+    plan.finish(&gpu)?;
     let begin = Instant::now();
     for _ in 0..5 {
-        case.step(hyper, false)?;
+        step(&mut plan, &mut none, false)?;
     }
-    case.plan.finish(&case.gpu)?;
+    plan.finish(&gpu)?;
     let async_s = begin.elapsed().as_secs_f64() / 5.0;
     times.sort_by(f64::total_cmp);
-    println!(
-        "{}",
-        serde_json::json!({
-            "peer": "radiograd", "variant": case.gpu.describe(), "case": name, "info": info, "first_s": first_s,
-            "startup_s": startup_s, "median_s": times[times.len() / 2], "min_s": times[0], "n": times.len(),
-            "async_step_s": async_s, "vals": vals, "status": "ok",
-        })
-    );
+    let line = serde_json::json!({
+        "peer": "radiograd", "variant": gpu.describe(), "case": name, "args": n, "first_s": first_s,
+        "startup_s": startup_s, "median_s": times[times.len() / 2], "min_s": times[0], "n": times.len(),
+        "async_step_s": async_s, "plan_mb": plan.memory().total() as f64 / 1e6, "vals": vals, "status": "ok",
+    });
+    println!("{line}");
     if std::env::var("PROFILE").is_ok() {
-        for t in case.plan.profile(&case.gpu)? { eprintln!("{:9.3} ms {}", t.nanoseconds / 1e6, case.plan.line(t.step)); }
+        for t in plan.profile(&gpu)? {
+            eprintln!("{:9.3} ms {}", t.nanoseconds / 1e6, plan.line(t.step));
+        }
     }
-    let _ = numbers;
     Ok(())
-}
-
-fn labels_tensor(graph: &Graph) -> Option<Tensor<'_>> {
-    graph.find_input("labels")
 }

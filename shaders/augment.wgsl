@@ -2,11 +2,12 @@
 //           u = m0 w + m1 h + m2 (column) and v = m3 w + m4 h + m5 (row) lead from the output's pixel to the input's: one inverse
 //           affine map holds rotation, scaling, mirroring and shift. All augmentation of a batch in this one pass.
 // Shapes: x, y [N H W C]; warp [N 8]: m0 to m5, brightness, contrast (drawn in src/ops/augment.rs). CONSTANT 0: outside, the
-// nearest pixel of the edge; 1: p.fill. The identity [1 0 0 0 1 0 0 1] changes no bit.
+// nearest pixel of the edge; 1: p.fill. GRAY 1: C = 1. The identity [1 0 0 0 1 0 0 1] changes no bit.
 // A thread a quad of channels of one pixel (prelude/pixels); image, row and their part of the map are shared by REPEAT columns.
 // Limited by memory bandwidth (x is read about once, its four neighbours from cache).
 #import pixels
 #param CONSTANT = 0
+#param GRAY = 0
 struct Params {
     grid_first: u32, grid_width: u32, grid_count: u32,
     rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32, channels: u32,
@@ -23,7 +24,12 @@ struct Params {
 fn pixel(image: u32, row: i32, column: i32, quad: u32) -> vec4<f32> {
     let h = clamp(row, 0, i32(p.rows) - 1);
     let w = clamp(column, 0, i32(p.columns) - 1);
+#if GRAY
+    // One channel: the other three lanes are zero, and on software Vulkan a load is paid by component.
+    let v = vec4<f32>(x[(image * p.rows + u32(h)) * p.columns + u32(w)].x, 0.0, 0.0, 0.0);
+#else
     let v = x[((image * p.rows + u32(h)) * p.columns + u32(w)) * p.channel_quads + quad];
+#end
 #if CONSTANT
     return select(vec4<f32>(p.fill), v, h == row && w == column);
 #else

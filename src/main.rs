@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use radiograd::gpu::{AdapterChoice, adapter, tuning};
-use radiograd::{Error, Gpu, GpuOptions};
+use radiograd::train::progress::Progress;
+use radiograd::{Error, Gpu, GpuOptions, selftest};
 use std::process::ExitCode;
 
 /// A GPU tensor engine for the convolutional networks that read chest X-rays.
@@ -119,8 +120,37 @@ fn devices(choice: Option<String>, json: bool) -> Result<(), Error> {
 }
 
 fn selftest(name: Option<String>, filter: &str, unchecked: bool, json: bool) -> Result<(), Error> {
-    let options = GpuOptions { adapter: AdapterChoice { name }, checked: Some(!unchecked), ..Default::default() };
+    let options = GpuOptions { adapter: AdapterChoice { name }, checked: Some(!unchecked), guards: Some(true), ..Default::default() };
     let gpu = Gpu::with(&options)?;
-    let _ = (&gpu, filter, json);
-    Err(Error::Internal("selftest is not wired yet".into()))
+    eprintln!("{}, shader modules {}", gpu.describe(), if unchecked { "unchecked" } else { "checked" });
+    let mut progress = None;
+    let results = selftest::run(&gpu, filter, |_, total, name| {
+        progress.get_or_insert_with(|| Progress::new("selftest", total as u64, "cases", json)).advance(1, name);
+    })?;
+    if let Some(p) = progress {
+        p.finish();
+    }
+    if results.is_empty() {
+        return Err(Error::Usage(format!("--filter {filter}: no case has this in its name")));
+    }
+    if json {
+        let row = |r: &selftest::CaseResult| {
+            serde_json::json!({"case": r.name, "family": r.family, "direction": r.direction, "worst_error": finite(r.worst_error),
+                "tolerance": r.tolerance, "ok": r.ok})
+        };
+        println!("{}", serde_json::Value::Array(results.iter().map(row).collect()));
+    } else {
+        println!("{}", selftest::summary(&results));
+    }
+    let failed: Vec<String> =
+        results.iter().filter(|r| !r.ok).map(|r| format!("{} ({})", r.name, r.direction)).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Numerics(format!("{} of {} checks failed: {}", failed.len(), results.len(), failed.join(", "))))
+}
+
+/// JSON has no NaN.
+fn finite(v: f64) -> Option<f64> {
+    v.is_finite().then_some(v)
 }

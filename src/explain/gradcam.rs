@@ -82,7 +82,7 @@ impl GradCam {
             let mut pixels = vec![0.0; self.batch * plane];
             let mut one_hot = vec![0.0; self.batch * self.classes];
             for (i, ((image, _), target)) in items.iter().zip(targets).enumerate() {
-                let source = &samples.planes[image * plane..(image + 1) * plane];
+                let source = &samples.data[image * plane..(image + 1) * plane];
                 let n = self.normalize;
                 pixels[i * plane..(i + 1) * plane].iter_mut().zip(source).for_each(|(p, v)| *p = (v - n.mean) * n.scale);
                 one_hot[i * self.classes + target] = 1.0;

@@ -47,7 +47,8 @@ pub struct Tuning {
     pub gbytes: f64,
 }
 
-/// The table. `cpu-8` and `cpu-8-f32`: lavapipe, Mesa 25.0.7 and 22.3.6, 2 cores, 2026-11-21. The rows for hardware GPUs
+/// The table. `cpu-8`: lavapipe, 2 cores of an AMD Zen 3, Mesa 25.0.7 and 22.3.6, 2026-11-21; `cpu-8-f32` is for a driver
+/// without 64-bit integers. The rows for hardware GPUs
 /// are starting points from the literature on blocked SGEMM, tested for correctness only: no GPU was at hand.
 pub const TABLE: &[Tuning] = &[
     Tuning { name: "cpu-8", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: true }, fill: 32, gflops: 30.0, gbytes: 8.0 },
@@ -82,10 +83,8 @@ pub fn named(name: &str) -> Result<Tuning> {
 /// The row for an adapter: the subgroup core where subgroups are exactly 8 wide, else workgroup tiles.
 pub fn for_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Tuning {
     let fixed8 = info.subgroup_min_size == 8 && info.subgroup_max_size == 8 && features.contains(wgpu::Features::SUBGROUP);
-    // Mesa before 23 turns 64-bit loads into slower code than vec4<f32> (measured on 22.3.6).
-    let old_mesa = info.driver_info.strip_prefix("Mesa ").and_then(|v| v.split('.').next()?.parse().ok()).is_some_and(|v: u32| v < 23);
     let row = match info.device_type {
-        wgpu::DeviceType::Cpu if fixed8 && features.contains(wgpu::Features::SHADER_INT64) && !old_mesa => "cpu-8",
+        wgpu::DeviceType::Cpu if fixed8 && features.contains(wgpu::Features::SHADER_INT64) => "cpu-8",
         wgpu::DeviceType::Cpu if fixed8 => "cpu-8-f32",
         wgpu::DeviceType::DiscreteGpu => "discrete",
         _ => "integrated",

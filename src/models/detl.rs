@@ -23,16 +23,36 @@ pub const SMALLEST_SIDE: usize = 36;
 /// When the side is below [`SMALLEST_SIDE`]: the pools leave nothing.
 #[track_caller]
 pub fn detl12<'g>(graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Layers) -> Outputs<'g> {
-    let (mut y, mut features) = (x, x);
-    for (i, channels) in BLOCKS.into_iter().enumerate() {
-        let _scope = graph.scope(&format!("block{}", i + 1));
-        y = layers.conv2d(y, "conv1", channels, [3, 3], Geometry::VALID).relu();
-        y = layers.conv2d(y, "conv2", channels, [3, 3], Geometry::VALID).relu();
-        features = y;
-        y = y.max_pool(Window::square(2));
-    }
+    head(graph, base(graph, x, layers), classes, layers)
+}
+
+/// Blocks 1 and 2, which stage 2 of the paper freezes: images to pooled features [N, 64, H, W].
+///
+/// # Panics
+/// As [`detl12`].
+#[track_caller]
+pub fn base<'g>(graph: &'g Graph, x: Tensor<'g>, layers: &Layers) -> Tensor<'g> {
+    (0..BLOCKS.len() - 1).fold(x, |y, i| block(graph, y, i, layers).max_pool(Window::square(2)))
+}
+
+/// Block 3 and the dense layers on the features of [`base`].
+///
+/// # Panics
+/// As [`detl12`].
+#[track_caller]
+pub fn head<'g>(graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Layers) -> Outputs<'g> {
+    let features = block(graph, x, BLOCKS.len() - 1, layers);
+    let mut y = features.max_pool(Window::square(2));
     for (i, width) in DENSE.into_iter().enumerate() {
         y = layers.dense(y, &format!("fc{}", i + 1), width).relu();
     }
     Outputs { logits: layers.dense(y, "fc3", classes), features }
+}
+
+/// Two 3×3 valid convolutions, each with ReLU.
+#[track_caller]
+fn block<'g>(graph: &'g Graph, x: Tensor<'g>, index: usize, layers: &Layers) -> Tensor<'g> {
+    let _scope = graph.scope(&format!("block{}", index + 1));
+    let y = layers.conv2d(x, "conv1", BLOCKS[index], [3, 3], Geometry::VALID).relu();
+    layers.conv2d(y, "conv2", BLOCKS[index], [3, 3], Geometry::VALID).relu()
 }

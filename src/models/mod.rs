@@ -6,7 +6,7 @@ pub use detl::detl12;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape, Tensor};
-use crate::nn::{Layers, ParamStore};
+use crate::nn::{Layers, ParamStore, Trainable};
 
 /// What a classifier computes.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,19 @@ pub struct Outputs<'g> {
     pub features: Tensor<'g>,
 }
 
+/// Records a whole network: graph, images, classes.
+type Record = for<'g> fn(&'g Graph, Tensor<'g>, usize, &Layers) -> Outputs<'g>;
+
+/// Records the part of a network before its cut.
+type RecordBase = for<'g> fn(&'g Graph, Tensor<'g>, &Layers) -> Tensor<'g>;
+
+/// Which part of a network is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Head,
+}
+
 /// A network by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Network {
@@ -24,11 +37,21 @@ pub struct Network {
     pub name: &'static str,
     /// The smallest side of its input that leaves a pixel at the end.
     pub smallest_side: usize,
-    record: for<'g> fn(&'g Graph, Tensor<'g>, usize, &Layers) -> Outputs<'g>,
+    whole: Record,
+    base: RecordBase,
+    head: Record,
+    part: Part,
 }
 
 /// All networks.
-pub const NETWORKS: &[Network] = &[Network { name: "detl12", smallest_side: detl::SMALLEST_SIDE, record: detl12 }];
+pub const NETWORKS: &[Network] = &[Network {
+    name: "detl12",
+    smallest_side: detl::SMALLEST_SIDE,
+    whole: detl::detl12,
+    base: detl::base,
+    head: detl::head,
+    part: Part::Whole,
+}];
 
 impl Network {
     /// The network of this name.
@@ -42,13 +65,31 @@ impl Network {
         })
     }
 
-    /// Records the network on `x` [N, 1, S, S].
+    /// Records the network on `x`: images [N, 1, S, S], or for [`Network::head_only`] the base's features.
     ///
     /// # Panics
     /// When the side is below [`Network::smallest_side`]; [`Network::check_side`] tells before.
     #[track_caller]
     pub fn record<'g>(&self, graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Layers) -> Outputs<'g> {
-        (self.record)(graph, x, classes, layers)
+        match self.part {
+            Part::Whole => (self.whole)(graph, x, classes, layers),
+            Part::Head => (self.head)(graph, x, classes, layers),
+        }
+    }
+
+    /// Records the part that transfer learning freezes: images [N, 1, S, S] to features.
+    ///
+    /// # Panics
+    /// As [`Network::record`].
+    #[track_caller]
+    pub fn record_base<'g>(&self, graph: &'g Graph, x: Tensor<'g>) -> Tensor<'g> {
+        (self.base)(graph, x, &Layers { trainable: Trainable::Matching(Vec::new()) })
+    }
+
+    /// The same network from the base's features on: what trains when the base is frozen. Its parameters have the same
+    /// names; the base's are not among them.
+    pub fn head_only(self) -> Network {
+        Network { part: Part::Head, ..self }
     }
 
     /// Whether images of `side` × `side` fit.

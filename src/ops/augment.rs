@@ -78,7 +78,9 @@ impl Op for Augment {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let shape = k.shape(x[0]);
         let mut g = pixels(shape);
-        g.params.push(("channels", Word::from(shape.nchw().1)));
+        let channels = shape.nchw().1;
+        g.params.push(("channels", Word::from(channels)));
+        g.baked.push(("GRAY", i64::from(channels == 1)));
         if let Border::Constant(v) = self.0 {
             g.baked.push(("CONSTANT", 1));
             g.params.push(("fill", Word::F(v)));
@@ -86,7 +88,13 @@ impl Op for Augment {
         k.launch(SOURCE, "augment", &g.baked, &g.params, &[x[0].into(), x[1].into(), y[0].into()], g.groups);
     }
 
-    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        _: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        _: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         no_gradient(self, wanted)
     }
 
@@ -158,8 +166,14 @@ mod tests {
     use crate::graph::Graph;
     use crate::ops::testing::{Case, numbers};
 
-    const ALL: AugmentOptions =
-        AugmentOptions { rotation_degrees: 20.0, scale: 0.2, shift: 0.15, mirror: true, brightness: 0.3, contrast: 0.25 };
+    const ALL: AugmentOptions = AugmentOptions {
+        rotation_degrees: 20.0,
+        scale: 0.2,
+        shift: 0.15,
+        mirror: true,
+        brightness: 0.3,
+        contrast: 0.25,
+    };
     const IDENTITY: [f32; WARP] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0];
 
     /// One image after another through the GPU with these numbers, checked against the reference.
@@ -174,7 +188,9 @@ mod tests {
     #[test]
     fn random_warps_of_ugly_sizes() {
         for border in [Border::Nearest, Border::Constant(-0.7)] {
-            for (n, c, h, w) in [(1, 1, 1, 1), (3, 1, 17, 33), (2, 3, 7, 5), (2, 5, 16, 16), (1, 1, 3, 300), (1, 65, 3, 3)] {
+            for (n, c, h, w) in
+                [(1, 1, 1, 1), (3, 1, 17, 33), (2, 3, 7, 5), (2, 5, 16, 16), (1, 1, 3, 300), (1, 65, 3, 3)]
+            {
                 let images: Vec<u32> = (0..n as u32).collect();
                 // A position of up to 300 pixels carries a rounding error of some 1e-5.
                 warp(Shape::image(n, c, h, w), &ALL.draw(1, 0, &images, [h, w]), border, 4e-7 * w.max(8) as f64);
@@ -234,7 +250,10 @@ mod tests {
             angles.push((-m[3]).atan2(m[4]).to_degrees());
             brightness.push(m[6]);
             // Columns and rows of a similarity are perpendicular and of one length.
-            assert!((m[0] * m[3] + m[1] * m[4]).abs() < 1e-6 && (m[0].powi(2) + m[1].powi(2) - determinant.abs()).abs() < 1e-6);
+            assert!(
+                (m[0] * m[3] + m[1] * m[4]).abs() < 1e-6
+                    && (m[0].powi(2) + m[1].powi(2) - determinant.abs()).abs() < 1e-6
+            );
             // The input's centre is seen at the output's centre plus the shift.
             let (cx, cy) = (19.5 - m[2], 24.5 - m[5]);
             let out = [(m[4] * cx - m[1] * cy) / determinant - 19.5, (m[0] * cy - m[3] * cx) / determinant - 24.5];

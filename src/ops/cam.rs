@@ -68,12 +68,19 @@ impl Op for CamMap {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let ((n, _, h, w), quads) = (k.shape(x[1]).nchw(), k.shape(x[0]).words() / 4);
         let (pixels, plane) = (n * h * w, h * w);
-        let params = [("pixels", Word::from(pixels)), ("plane", Word::from(plane)), ("channel_quads", Word::from(quads / n))];
+        let params =
+            [("pixels", Word::from(pixels)), ("plane", Word::from(plane)), ("channel_quads", Word::from(quads / n))];
         let buffers = [x[0].into(), x[1].into(), y[0].into()];
         k.launch(SOURCE, "cam_map", &[("RELU", i64::from(self.relu))], &params, &buffers, pixels.div_ceil(64));
     }
 
-    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        _: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        _: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         no_gradient(self, wanted)
     }
 
@@ -112,7 +119,13 @@ impl Op for CamNormalize {
         k.launch(SOURCE, "cam_normalize", &[], &[("plane", Word::from(h * w))], &buffers, n);
     }
 
-    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        _: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        _: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         no_gradient(self, wanted)
     }
 }

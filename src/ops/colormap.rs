@@ -108,7 +108,13 @@ impl Op for Colormap {
         k.elementwise(SOURCE, "colormap", &[self.0.baked()], &[], &[x[0].into(), y[0].into()], words);
     }
 
-    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        _: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        _: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         no_gradient(self, wanted)
     }
 
@@ -150,7 +156,13 @@ impl Op for Overlay {
         k.elementwise(SOURCE, "overlay", &baked, &params, &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
-    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        _: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        _: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         no_gradient(self, wanted)
     }
 
@@ -172,7 +184,8 @@ mod tests {
                 let graph = Graph::new();
                 let mut case = Case::new(&graph);
                 // Random values in [-1, 1): half of them below the map's range.
-                let (x, gray) = (case.random("x", Shape::image(n, 1, h, w)), case.random("gray", Shape::image(n, 1, h, w)));
+                let (x, gray) =
+                    (case.random("x", Shape::image(n, 1, h, w)), case.random("gray", Shape::image(n, 1, h, w)));
                 let over = |by_value| x.overlay(gray, Overlay { colors, alpha: 0.4, by_value });
                 // The terms of Turbo's polynomial reach 153.
                 case.check(&[x.colormap(colors), over(false), over(true)], 1e-4);

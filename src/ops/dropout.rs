@@ -82,11 +82,18 @@ impl Op for Dropout {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
         let scale = (1.0 / (1.0 - f64::from(self.p))) as f32;
-        let params = [("threshold", Word::U(self.threshold())), ("layer", Word::U(self.layer)), ("scale", Word::F(scale))];
+        let params =
+            [("threshold", Word::U(self.threshold())), ("layer", Word::U(self.layer)), ("scale", Word::F(scale))];
         k.elementwise(SOURCE, "dropout", &[], &params, &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        x: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        dy: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         vec![wanted[0].then(|| dy.apply(self.clone(), &[x[1]])), None]
     }
 
@@ -105,7 +112,9 @@ mod tests {
 
     #[test]
     fn the_gpu_keeps_what_the_reference_keeps() {
-        for (n, c, h, w, p) in [(1, 1, 1, 1, 0.5), (3, 5, 7, 3, 0.25), (2, 17, 1, 1, 0.5), (1, 1, 33, 31, 0.9), (2, 33, 9, 8, 0.0)] {
+        for (n, c, h, w, p) in
+            [(1, 1, 1, 1, 0.5), (3, 5, 7, 3, 0.25), (2, 17, 1, 1, 0.5), (1, 1, 33, 31, 0.9), (2, 33, 9, 8, 0.0)]
+        {
             let graph = Graph::new();
             let mut case = Case::new(&graph);
             let shape = Shape::image(n, c, h, w);
@@ -139,7 +148,13 @@ mod tests {
         let kept = first.iter().filter(|k| **k).count() as f64;
         // Five standard deviations of a binomial.
         assert!((kept - 0.7 * n).abs() < 5.0 * (n * 0.3 * 0.7).sqrt(), "kept {kept} of {n}");
-        for other in [mask(1, [1, 0, 0, 0]), mask(0, [2, 0, 0, 0]), mask(0, [1, 1, 0, 0]), mask(0, [1, 0, 1, 0]), mask(0, [1, 0, 0, 1])] {
+        for other in [
+            mask(1, [1, 0, 0, 0]),
+            mask(0, [2, 0, 0, 0]),
+            mask(0, [1, 1, 0, 0]),
+            mask(0, [1, 0, 1, 0]),
+            mask(0, [1, 0, 0, 1]),
+        ] {
             let same = first.iter().zip(&other).filter(|(a, b)| a == b).count() as f64;
             // Independent masks agree with probability 0.49 + 0.09.
             assert!((same - 0.58 * n).abs() < 5.0 * (n * 0.58 * 0.42).sqrt(), "agree in {same} of {n}");

@@ -64,6 +64,13 @@ impl<'g> Tensor<'g> {
     }
 }
 
+/// One row of the batch; no label: padding.
+struct Row<'a> {
+    logits: &'a [f64],
+    label: Option<usize>,
+    weight: f64,
+}
+
 impl CrossEntropy {
     fn check(&self, x: &[Shape]) -> Result<(usize, usize), String> {
         let (n, c) = rows(x[0])?;
@@ -79,12 +86,15 @@ impl CrossEntropy {
         Ok((n, c))
     }
 
-    /// Label, weight and count of valid rows, by the reference.
-    fn rows<'a>(&self, x: &[&'a [f64]], c: usize) -> (Vec<(&'a [f64], Option<usize>, f64)>, f64) {
-        let label = |t: f64| ((t as usize) < c).then_some(t as usize);
-        let weight = |t: Option<usize>| t.map_or(0.0, |t| if self.weights { x[2][t] } else { 1.0 });
-        let all: Vec<_> = x[0].chunks(c).zip(x[1]).map(|(r, t)| (r, label(*t), weight(label(*t)))).collect();
-        let count = all.iter().filter(|r| r.1.is_some()).count().max(1) as f64;
+    /// Rows with label and weight, and the count of valid rows, for the reference.
+    fn rows<'a>(&self, x: &[&'a [f64]], c: usize) -> (Vec<Row<'a>>, f64) {
+        let row = |(logits, t): (&'a [f64], &f64)| {
+            let label = Some(*t as usize).filter(|t| *t < c);
+            let weight = label.map_or(0.0, |t| if self.weights { x[2][t] } else { 1.0 });
+            Row { logits, label, weight }
+        };
+        let all: Vec<_> = x[0].chunks(c).zip(x[1]).map(row).collect();
+        let count = all.iter().filter(|r| r.label.is_some()).count().max(1) as f64;
         (all, count)
     }
 
@@ -115,8 +125,8 @@ impl Op for CrossEntropy {
     fn reference(&self, x: &[&[f64]], xs: &[Shape], _: &[Shape]) -> Vec<Vec<f64>> {
         let (_, c, _, _) = xs[0].nchw();
         let (all, count) = self.rows(x, c);
-        let loss = |(r, t, w): &(&[f64], Option<usize>, f64)| {
-            let Some(t) = *t else { return 0.0 };
+        let loss = |Row { logits: r, label, weight: w }: &Row| {
+            let Some(t) = *label else { return 0.0 };
             let top = r.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let log_sum = r.iter().map(|v| (v - top).exp()).sum::<f64>().ln();
             w * r.iter().enumerate().map(|(k, v)| self.target(k, t, c) * (log_sum - (v - top))).sum::<f64>()
@@ -153,8 +163,8 @@ impl Op for CrossEntropyGrad {
         let (_, c, _, _) = xs[0].nchw();
         let (all, count) = self.0.rows(x, c);
         let dloss = x[x.len() - 1][0];
-        let row = |(r, t, w): &(&[f64], Option<usize>, f64)| {
-            let Some(t) = *t else { return vec![0.0; c] };
+        let row = |Row { logits: r, label, weight: w }: &Row| {
+            let Some(t) = *label else { return vec![0.0; c] };
             let y = softmax_row(r);
             y.iter().enumerate().map(|(k, y)| dloss * w * (y - self.0.target(k, t, c)) / count).collect()
         };

@@ -93,7 +93,13 @@ impl Op for Multiply {
         k.elementwise(SOURCE, "multiply", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        x: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        dy: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         vec![wanted[0].then(|| dy.multiply(x[1])), wanted[1].then(|| dy.multiply(x[0]))]
     }
 }

@@ -63,10 +63,23 @@ impl Op for PhiloxWords {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let blocks = k.shape(x[0]).elements() / 6;
-        k.launch(SOURCE, "philox_words", &[], &[("blocks", Word::from(blocks))], &[x[0].into(), y[0].into()], blocks.div_ceil(64));
+        k.launch(
+            SOURCE,
+            "philox_words",
+            &[],
+            &[("blocks", Word::from(blocks))],
+            &[x[0].into(), y[0].into()],
+            blocks.div_ceil(64),
+        );
     }
 
-    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        _: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        _: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         no_gradient(self, wanted)
     }
 

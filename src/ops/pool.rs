@@ -1,6 +1,7 @@
 //! Max pooling, average pooling, global average pooling; any window, stride and padding.
 
 use super::activation::ReluGrad;
+use super::pixels::Pixels;
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
 use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, downcast};
@@ -63,7 +64,7 @@ impl Window {
 }
 
 /// The launch grid over the pixels of `over`; `other` is the image on the other side.
-fn pixels(over: Shape, other: Shape, padding: [usize; 4]) -> (Vec<(&'static str, i64)>, Vec<(&'static str, Word)>, usize) {
+fn pixels(over: Shape, other: Shape, padding: [usize; 4]) -> Pixels {
     let (_, _, oh, ow) = other.nchw();
     let mut grid = super::pixels::pixels(over);
     grid.params.extend([
@@ -72,7 +73,7 @@ fn pixels(over: Shape, other: Shape, padding: [usize; 4]) -> (Vec<(&'static str,
         ("pad_top", Word::from(padding[0])),
         ("pad_left", Word::from(padding[2])),
     ]);
-    (grid.baked, grid.params, grid.groups)
+    grid
 }
 
 /// y = max over the window. Outputs y and which element won (ties: the first, as PyTorch and cuDNN).
@@ -171,7 +172,7 @@ impl Op for MaxPool {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let (mut baked, params, groups) = pixels(k.shape(y[0]), k.shape(x[0]), self.0.padding);
+        let Pixels { mut baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), self.0.padding);
         baked.extend(self.0.baked());
         k.launch(SOURCE, "max_pool", &baked, &params, &[x[0].into(), y[0].into(), y[1].into()], groups);
     }
@@ -203,7 +204,7 @@ impl Op for MaxPoolGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let (mut baked, params, groups) = pixels(self.input, k.shape(x[0]), self.window.padding);
+        let Pixels { mut baked, params, groups } = pixels(self.input, k.shape(x[0]), self.window.padding);
         baked.extend(self.window.baked());
         baked.push(("MASK", i64::from(self.mask)));
         let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();
@@ -238,7 +239,7 @@ impl Op for AvgPool {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let (mut baked, params, groups) = pixels(k.shape(y[0]), k.shape(x[0]), self.window.padding);
+        let Pixels { mut baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), self.window.padding);
         baked.extend(self.window.baked());
         baked.push(("INCLUDE", i64::from(self.include_padding)));
         k.launch(SOURCE, "avg_pool", &baked, &params, &[x[0].into(), y[0].into()], groups);
@@ -282,7 +283,7 @@ impl Op for AvgPoolGrad {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let window = self.forward.window;
-        let (mut baked, params, groups) = pixels(self.input, k.shape(x[0]), window.padding);
+        let Pixels { mut baked, params, groups } = pixels(self.input, k.shape(x[0]), window.padding);
         baked.extend(window.baked());
         baked.extend([("MASK", i64::from(self.mask)), ("INCLUDE", i64::from(self.forward.include_padding))]);
         let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();
@@ -316,7 +317,7 @@ impl Op for GlobalAvgPool {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let (baked, params, groups) = pixels(k.shape(y[0]), k.shape(x[0]), [0; 4]);
+        let Pixels { baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), [0; 4]);
         k.launch(SOURCE, "global_avg_pool", &baked, &params, &[x[0].into(), y[0].into()], groups);
     }
 
@@ -345,7 +346,7 @@ impl Op for GlobalAvgPoolGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let (baked, params, groups) = pixels(self.input, k.shape(x[0]), [0; 4]);
+        let Pixels { baked, params, groups } = pixels(self.input, k.shape(x[0]), [0; 4]);
         k.launch(SOURCE, "global_avg_pool_grad", &baked, &params, &[x[0].into(), y[0].into()], groups);
     }
 

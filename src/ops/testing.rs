@@ -92,7 +92,10 @@ impl<'g> Case<'g> {
             let scale = want.iter().fold(1.0f64, |a, v| a.max(v.abs()));
             for (i, (g, w)) in got.iter().zip(&want).enumerate() {
                 let off = (f64::from(*g) - w).abs();
-                assert!(off <= tolerance * scale, "{t:?} [{i}]: GPU {g}, reference {w}, tolerance {tolerance} × {scale}");
+                assert!(
+                    off <= tolerance * scale,
+                    "{t:?} [{i}]: GPU {g}, reference {w}, tolerance {tolerance} × {scale}"
+                );
             }
         }
         got

@@ -1,5 +1,6 @@
 //! Batches: which images of a pool, with which labels, in which order; the last one of an epoch is padded.
 
+use crate::graph::Shape;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 /// A label that counts for nothing: padding of a batch.
@@ -15,6 +16,9 @@ pub struct Normalize {
 }
 
 impl Normalize {
+    /// x as it is: features.
+    pub const NONE: Normalize = Normalize { mean: 0.0, scale: 1.0 };
+
     /// (x − 0.5) · 4: a chest radiograph's pixels have a mean near 0.5 and a deviation near 0.25.
     pub const CENTERED: Normalize = Normalize { mean: 0.5, scale: 4.0 };
 
@@ -24,14 +28,14 @@ impl Normalize {
     }
 }
 
-/// Images and labels: a pool of gray planes and the items that belong to this part of it.
+/// Images and labels: a pool of images (or of features of images) and the items that belong to this part of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Samples<'a> {
-    /// `[n, side, side]` in [0, 1].
-    pub planes: &'a [f32],
-    /// Side in pixels.
-    pub side: usize,
-    /// Index of an image in `planes`, and its class.
+    /// `[n, C, H, W]`; gray planes in [0, 1] have C = 1.
+    pub data: &'a [f32],
+    /// C, H, W.
+    pub shape: [usize; 3],
+    /// Index of an image in `data`, and its class.
     pub items: &'a [(usize, usize)],
 }
 
@@ -45,20 +49,31 @@ pub(super) struct Batch {
 }
 
 impl Samples<'_> {
+    /// Numbers of one image.
+    pub fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The shape of a batch of `n` images.
+    pub fn batch_shape(&self, n: usize) -> Shape {
+        let [c, h, w] = self.shape;
+        Shape::image(n, c, h, w)
+    }
+
     /// Fills `batch` with the items at `positions`, padded to `size` with black images that count for nothing.
     pub(super) fn fill(&self, batch: &mut Batch, positions: &[usize], size: usize, normalize: Normalize) {
-        let plane = self.side * self.side;
+        let size_one = self.size();
         batch.items.clear();
         batch.items.extend_from_slice(positions);
         batch.pixels.clear();
         batch.labels.clear();
         for at in positions {
             let (image, label) = self.items[*at];
-            let source = &self.planes[image * plane..(image + 1) * plane];
+            let source = &self.data[image * size_one..(image + 1) * size_one];
             batch.pixels.extend(source.iter().map(|v| (v - normalize.mean) * normalize.scale));
             batch.labels.push(label as u32);
         }
-        batch.pixels.resize(size * plane, 0.0);
+        batch.pixels.resize(size * size_one, 0.0);
         batch.labels.resize(size, PADDING);
     }
 }
@@ -88,7 +103,7 @@ mod tests {
     #[test]
     fn a_short_batch_is_padded_with_labels_that_count_for_nothing() {
         let planes = [0.5, 0.75, 1.0, 0.0];
-        let samples = Samples { planes: &planes, side: 1, items: &[(2, 1), (0, 0)] };
+        let samples = Samples { data: &planes, shape: [1, 1, 1], items: &[(2, 1), (0, 0)] };
         let mut b = Batch::default();
         samples.fill(&mut b, &[0, 1], 3, Normalize::CENTERED);
         assert_eq!(b.pixels, [2.0, 0.0, 0.0]);

@@ -78,20 +78,25 @@ pub fn fit(
         let (b, n) = (options.batch, train.items.len());
         return Err(Error::Usage(format!("{}: batch {b} over {n} training images", options.label)));
     }
-    let (side, batch) = (train.side, options.batch);
-    let mut params = params.clone();
-    for p in &mut params.params {
-        p.trainable = options.trainable.includes(&p.name);
-    }
-    let weights = Rc::new(params.upload(gpu)?);
-
+    let batch = options.batch;
+    let [_, height, width] = train.shape;
     let graph = Graph::new();
-    let images = graph.input("images", Shape::image(batch, 1, side, side));
+    let images = graph.input("images", train.batch_shape(batch));
     let labels = graph.input_integers("labels", batch);
     let hyper = graph.input("hyper", Shape::flat(HYPER));
     let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
     let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
     let out = network.record(&graph, x, classes, &Layers { trainable: options.trainable.clone() });
+    // Only what this part of the network uses goes to the device.
+    let mut params = params.clone();
+    let mut used = ParamStore::default();
+    for p in &mut params.params {
+        p.trainable = options.trainable.includes(&p.name);
+        if graph.params().iter().any(|(name, _, _)| *name == p.name) {
+            used.params.push(p.clone());
+        }
+    }
+    let weights = Rc::new(used.upload(gpu)?);
     let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, None);
     let wrt: Vec<Tensor> =
         graph.params().iter().filter(|p| p.2).map(|(name, shape, _)| graph.param(name, *shape, true)).collect();
@@ -103,8 +108,8 @@ pub fn fit(
         hyper: Some(hyper),
     };
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec)?;
-    let mut predictor =
-        Predictor::new(gpu, network, &weights, (side, classes, batch.min(validation.items.len().max(1))), options.normalize)?;
+    let size = batch.min(validation.items.len().max(1));
+    let mut predictor = Predictor::new(gpu, network, &weights, (validation, classes, size), options.normalize)?;
 
     if options.show_plan {
         eprintln!("{plan}");
@@ -121,7 +126,7 @@ pub fn fit(
     };
     let mut optimizer = options.optimizer.clone();
     let mut progress =
-        Progress::new(&options.label, (options.epochs * train.items.len()) as u64, options.quiet);
+        Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
     let mut buffer = Batch::default();
     for epoch in 0..options.epochs {
         let start = Instant::now();
@@ -143,7 +148,7 @@ pub fn fit(
                 let ids: Vec<u32> = part.iter().map(|i| train.items[*i].0 as u32).collect();
                 // Brightness is given for pixels in [0, 1]; the network's input is scaled.
                 let scaled = AugmentOptions { brightness: a.brightness * options.normalize.scale, ..a };
-                let mut all = scaled.draw(options.seed, epoch as u32, &ids, [side, side]);
+                let mut all = scaled.draw(options.seed, epoch as u32, &ids, [height, width]);
                 all.extend([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0].repeat(batch - part.len()));
                 all
             });

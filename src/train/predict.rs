@@ -3,7 +3,7 @@
 use super::batches::{Batch, Normalize, Samples};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Shape, ValueId};
+use crate::graph::{Graph, Tensor, ValueId};
 use crate::models::Network;
 use crate::nn::Layers;
 use crate::plan::{Feed, Plan, PlanSpec, StepResult, Weights};
@@ -15,12 +15,13 @@ pub struct Predictor {
     plan: Plan,
     input: ValueId,
     batch: usize,
-    classes: usize,
+    row: usize,
     normalize: Normalize,
 }
 
 impl Predictor {
-    /// Plans `network` at `side` for `classes` with batches of `batch`, on weights that are on the device already.
+    /// Plans `network` for images like those of `samples` and `classes` classes in batches of `batch`, on weights that are
+    /// on the device already.
     ///
     /// # Errors
     /// [`Error::Memory`] when it does not fit; [`Error::Usage`] when the weights are another network's.
@@ -28,18 +29,46 @@ impl Predictor {
         gpu: &Gpu,
         network: &Network,
         weights: &Rc<Weights>,
-        (side, classes, batch): (usize, usize, usize),
+        (samples, classes, batch): (&Samples, usize, usize),
         normalize: Normalize,
     ) -> Result<Predictor> {
         let graph = Graph::new();
-        let x = graph.input("images", Shape::image(batch, 1, side, side));
+        let x = graph.input("images", samples.batch_shape(batch));
         let out = network.record(&graph, x, classes, &Layers::default());
-        let spec = PlanSpec { outputs: vec![out.logits], ..Default::default() };
-        let plan = Plan::compile(gpu, &graph, weights, &spec)?;
-        Ok(Predictor { plan, input: x.id, batch, classes, normalize })
+        Predictor::compile(gpu, &graph, weights, (x, out.logits, batch), normalize)
     }
 
-    /// Logits of every item, in order: [n][classes].
+    /// Plans the base of `network` alone: its rows are features instead of logits.
+    ///
+    /// # Errors
+    /// As [`Predictor::new`].
+    pub fn base(
+        gpu: &Gpu,
+        network: &Network,
+        weights: &Rc<Weights>,
+        (samples, batch): (&Samples, usize),
+        normalize: Normalize,
+    ) -> Result<(Predictor, [usize; 3])> {
+        let graph = Graph::new();
+        let x = graph.input("images", samples.batch_shape(batch));
+        let features = network.record_base(&graph, x);
+        let (_, c, h, w) = features.nchw();
+        Ok((Predictor::compile(gpu, &graph, weights, (x, features, batch), normalize)?, [c, h, w]))
+    }
+
+    fn compile(
+        gpu: &Gpu,
+        graph: &Graph,
+        weights: &Rc<Weights>,
+        (x, y, batch): (Tensor, Tensor, usize),
+        normalize: Normalize,
+    ) -> Result<Predictor> {
+        let spec = PlanSpec { outputs: vec![y], ..Default::default() };
+        let plan = Plan::compile(gpu, graph, weights, &spec)?;
+        Ok(Predictor { plan, input: x.id, batch, row: y.shape().elements() / batch, normalize })
+    }
+
+    /// Logits (or features) of every item, in order: [n][classes].
     ///
     /// # Errors
     /// Device errors; [`Error::Numerics`] when a logit is not finite.
@@ -53,12 +82,12 @@ impl Predictor {
             self.plan.step_by_id(gpu, &[(self.input, Feed::F32(&batch.pixels))])?;
             counts.push_back(part.len());
             let done: Vec<StepResult> = self.plan.results().collect();
-            take(&mut all, done, &mut counts, self.classes);
+            take(&mut all, done, &mut counts, self.row);
         }
         let done = self.plan.finish(gpu)?;
-        take(&mut all, done, &mut counts, self.classes);
+        take(&mut all, done, &mut counts, self.row);
         if let Some(bad) = all.iter().position(|l| l.iter().any(|v| !v.is_finite())) {
-            return Err(Error::Numerics(format!("the class scores of image {bad} are not finite")));
+            return Err(Error::Numerics(format!("the scores of image {bad} are not finite")));
         }
         Ok(all)
     }

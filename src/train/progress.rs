@@ -4,10 +4,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// Progress over a known number of images.
+/// Progress over a known number of things: images, files, cases.
 pub struct Progress {
     bar: Option<ProgressBar>,
     label: String,
+    unit: &'static str,
     total: u64,
     done: u64,
     start: Instant,
@@ -16,35 +17,36 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts; `total` in images.
-    pub fn new(label: &str, total: u64, quiet: bool) -> Progress {
+    /// Starts over `total` things, named in the plural.
+    pub fn new(label: &str, total: u64, unit: &'static str, quiet: bool) -> Progress {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(total);
-            let style = ProgressStyle::with_template("{prefix:24} {bar:30} {pos}/{len} images  {msg}  eta {eta}");
+            let style = ProgressStyle::with_template(&format!("{{prefix:24}} {{bar:30}} {{pos}}/{{len}} {unit}  {{msg}}  eta {{eta}}"));
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(label.to_string());
             bar
         });
         let now = Instant::now();
-        Progress { bar, label: label.into(), total, done: 0, start: now, said: now, quiet }
+        Progress { bar, label: label.into(), unit, total, done: 0, start: now, said: now, quiet }
     }
 
-    /// Images per second since the start.
+    /// Things per second since the start.
     pub fn rate(&self) -> f64 {
         self.done as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// `images` more are done; `note` as in "loss 0.693".
-    pub fn advance(&mut self, images: u64, note: &str) {
-        self.done += images;
+    /// `count` more are done; `note` as in "loss 0.693".
+    pub fn advance(&mut self, count: u64, note: &str) {
+        self.done += count;
         let rate = self.rate();
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
-            bar.set_message(format!("{rate:.0} img/s  {note}"));
+            bar.set_message(format!("{rate:.0} {}/s  {note}", short(self.unit)));
         } else if !self.quiet && self.said.elapsed() > Duration::from_secs(10) {
             self.said = Instant::now();
             let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9);
-            eprintln!("{}: {}/{} images, {rate:.0} img/s, {note}, {left:.0} s left", self.label, self.done, self.total);
+            let (unit, label) = (self.unit, &self.label);
+            eprintln!("{label}: {}/{} {unit}, {rate:.0} {}/s, {note}, {left:.0} s left", self.done, self.total, short(unit));
         }
     }
 
@@ -63,4 +65,9 @@ impl Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The unit of a rate.
+fn short(unit: &'static str) -> &'static str {
+    if unit == "images" { "img" } else { unit }
 }

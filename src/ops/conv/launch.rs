@@ -32,10 +32,14 @@ impl Sizes {
         let Shape::Filter { r, s, .. } = filter else { unreachable!("checked when recorded") };
         let (c_quads, k_quads) = (shape::padded(c) / 4, shape::padded(ko) / 4);
         if geometry == Geometry::VALID && (r, s) == (h, w) {
-            // Dense: pixels and channels of an image are one run of memory.
+            // Dense: pixels and channels of an image are one run of memory, the images one row of pixels.
             let channels = if h * w == 1 { c } else { 4 };
             let c_quads = c_quads * h * w;
-            return Sizes { n, h: 1, w: 1, c_quads, p: 1, q: 1, k_quads, r: 1, s: 1, geometry, channels };
+            return Sizes { n: 1, h: 1, w: n, c_quads, p: 1, q: n, k_quads, r: 1, s: 1, geometry, channels };
+        }
+        if geometry == Geometry::VALID && (r, s) == (1, 1) {
+            // A 1×1 convolution is a matrix product: an image is one long row.
+            return Sizes { n, h: 1, w: h * w, c_quads, p: 1, q: h * w, k_quads, r, s, geometry, channels: c };
         }
         Sizes { n, h, w, c_quads, p, q, k_quads, r, s, geometry, channels: c }
     }

@@ -54,7 +54,7 @@ impl Explained {
         let chosen: Vec<usize> = (0..test.len()).filter(|i| all || wanted[*i]).collect();
         let items: Vec<Item> = chosen.iter().map(|i| test[*i]).collect();
         let targets: Vec<usize> = chosen.iter().map(|i| predicted[*i]).collect();
-        let samples = Samples { planes: &cohort.planes.data, side, items: &items };
+        let samples = Samples { data: &cohort.planes.data, shape: [1, side, side], items: &items };
         let sizes = (side, STAGE2_CLASSES.len(), batch);
         let maps = GradCam::new(gpu, network, weights, sizes, NORMALIZE)?.explain(gpu, &samples, &targets)?;
         for ((at, (id, class)), e) in chosen.iter().zip(&items).zip(&maps) {
@@ -77,16 +77,17 @@ impl Explained {
 }
 
 fn picture(samples: &Samples, id: usize, class: usize, e: &Explanation, mask: Option<&[u8]>) -> Result<GalleryItem> {
-    let plane = samples.side * samples.side;
+    let side = samples.shape[1];
+    let plane = side * side;
     let gray: Vec<u8> =
-        samples.planes[id * plane..(id + 1) * plane].iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
+        samples.data[id * plane..(id + 1) * plane].iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
     let probability = probabilities(&e.logits)[e.target];
     let (truth, predicted) = (STAGE2_CLASSES[class], STAGE2_CLASSES[e.target]);
     let caption = format!("true {truth}, predicted {predicted}, p = {probability:.2}");
     // A normal image has an empty mask: nothing to outline and nothing to hit.
     let mask = mask.filter(|m| m.iter().any(|v| *v != 0));
     let picture = panel(
-        &Panel { width: samples.side, height: samples.side, gray: &gray, map_rgb: &e.rgb, mask, caption: &caption },
+        &Panel { width: side, height: side, gray: &gray, map_rgb: &e.rgb, mask, caption: &caption },
         &PanelStyle::default(),
     )?;
     Ok(GalleryItem {

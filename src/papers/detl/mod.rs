@@ -45,6 +45,18 @@ pub const AUGMENT: AugmentOptions = AugmentOptions {
 /// What trains in stage 2: the last convolution block and the dense layers.
 pub const STAGE2_TRAINABLE: [&str; 2] = ["block3.*", "fc*"];
 
+/// Features of the frozen base by image id.
+struct Features {
+    data: Vec<f32>,
+    shape: [usize; 3],
+}
+
+impl Features {
+    fn samples<'s>(&'s self, items: &'s [Item]) -> Samples<'s> {
+        Samples { data: &self.data, shape: self.shape, items }
+    }
+}
+
 /// Where a run stands; every file is written as soon as it can be.
 struct Run<'a> {
     gpu: &'a Gpu,
@@ -93,9 +105,10 @@ pub fn run(options: &Options) -> Result<Metrics> {
 impl Run<'_> {
     fn stages(&mut self, start: Instant) -> Result<()> {
         let Some(base) = self.stage1()? else { return self.write(start) };
+        let features = self.features(&base)?;
         let folds = self.cohort.parts.folds.clone();
         for (i, parts) in folds.iter().enumerate() {
-            let done = self.fold(i as u32 + 1, parts, &base)?;
+            let done = self.fold(i as u32 + 1, parts, &base, &features)?;
             self.write(start)?;
             if !done {
                 return Ok(());
@@ -142,12 +155,18 @@ impl Run<'_> {
     }
 
     /// One fold of stage 2; false when interrupted.
-    fn fold(&mut self, number: u32, [train, val, test]: &[Vec<Item>; 3], base: &ParamStore) -> Result<bool> {
+    fn fold(
+        &mut self,
+        number: u32,
+        [train, val, test]: &[Vec<Item>; 3],
+        base: &ParamStore,
+        features: &Features,
+    ) -> Result<bool> {
         let start = Instant::now();
         let o = self.options;
         let mut fresh = self.network.init(o.side, STAGE2_CLASSES.len(), o.seed.wrapping_add(u64::from(number)));
-        let head = fresh.adopt(base);
-        debug_assert_eq!(head, ["fc3.weight", "fc3.bias"], "only the head is new");
+        let new = fresh.adopt(base);
+        debug_assert_eq!(new, ["fc3.weight", "fc3.bias"], "only the last layer is new");
         let options = FitOptions {
             epochs: o.stage2_epochs(),
             batch: o.batch,
@@ -155,22 +174,23 @@ impl Run<'_> {
             schedule: Schedule::Constant { lr: o.lr2() },
             trainable: Trainable::Matching(STAGE2_TRAINABLE.map(String::from).to_vec()),
             augment: None,
-            normalize: NORMALIZE,
+            normalize: Normalize::NONE,
             seed: o.seed.wrapping_add(u64::from(number)),
             label: format!("stage 2, fold {number}"),
             quiet: o.quiet,
-            show_plan: o.plan,
+            show_plan: o.plan && number == 1,
         };
-        let parts = (&self.samples(train), &self.samples(val));
-        let result = fit(self.gpu, &self.network, &fresh, STAGE2_CLASSES.len(), parts, &options)?;
+        let head = self.network.head_only();
+        let parts = (&features.samples(train), &features.samples(val));
+        let result = fit(self.gpu, &head, &fresh, STAGE2_CLASSES.len(), parts, &options)?;
         self.keep_history(2, Some(number), &result);
         if result.interrupted || interrupt::requested() {
             return Ok(false);
         }
         let weights = Rc::new(result.params.upload(self.gpu)?);
-        let sizes = (o.side, STAGE2_CLASSES.len(), o.batch.max(16));
-        let logits = Predictor::new(self.gpu, &self.network, &weights, sizes, NORMALIZE)?
-            .logits(self.gpu, &self.samples(test))?;
+        let tested = features.samples(test);
+        let sizes = (&tested, STAGE2_CLASSES.len(), o.batch);
+        let logits = Predictor::new(self.gpu, &head, &weights, sizes, Normalize::NONE)?.logits(self.gpu, &tested)?;
         let truth: Vec<usize> = test.iter().map(|i| i.1).collect();
         let predicted: Vec<usize> = logits.iter().map(|l| crate::train::argmax(l)).collect();
         let classes: Vec<String> = STAGE2_CLASSES.map(String::from).to_vec();
@@ -203,7 +223,25 @@ impl Run<'_> {
     }
 
     fn samples<'s>(&'s self, items: &'s [Item]) -> Samples<'s> {
-        Samples { planes: &self.cohort.planes.data, side: self.options.side, items }
+        Samples { data: &self.cohort.planes.data, shape: [1, self.options.side, self.options.side], items }
+    }
+
+    /// The frozen base's features of all Data-B images: computed once, they serve every fold and epoch of stage 2, which
+    /// has no augmentation. The weights come out bit-equal to training through the frozen base (`kernels-tests`).
+    fn features(&self, base: &ParamStore) -> Result<Features> {
+        let items = &self.cohort.selection.stage2;
+        let samples = self.samples(items);
+        let weights = Rc::new(base.upload(self.gpu)?);
+        let (mut predictor, shape) =
+            Predictor::base(self.gpu, &self.network, &weights, (&samples, self.options.batch), NORMALIZE)?;
+        let rows = predictor.logits(self.gpu, &samples)?;
+        let size: usize = shape.iter().product();
+        let last = items.iter().map(|i| i.0).max().unwrap_or(0);
+        let mut data = vec![0.0; (last + 1) * size];
+        for ((id, _), row) in items.iter().zip(&rows) {
+            data[id * size..(id + 1) * size].copy_from_slice(row);
+        }
+        Ok(Features { data, shape })
     }
 
     fn keep_history(&mut self, stage: u32, fold: Option<u32>, f: &Fit) {

@@ -41,7 +41,7 @@ pub(super) fn split_file(cohort: &Cohort, o: &Options) -> Result<PathBuf> {
             "rotation_degrees": AUGMENT.rotation_degrees, "scale": AUGMENT.scale, "shift": AUGMENT.shift,
             "mirror": AUGMENT.mirror, "brightness": AUGMENT.brightness,
         },
-        "normalise": super::NORMALIZE.describe(),
+        "normalise": {"subtract": super::NORMALIZE.mean, "multiply": super::NORMALIZE.scale},
     });
     let path = o.out.join("split.json");
     let text = serde_json::to_string(&value).map_err(|e| Error::Internal(format!("split.json: {e}")))?;
@@ -189,8 +189,12 @@ pub(super) fn results(out: &Path, m: &mut Metrics, explained: &Explained) -> Res
         let title = format!("All folds, accuracy {:.1} %", 100.0 * overall.accuracy);
         put("confusion.svg", chart::confusion(&overall.confusion, &title)?.as_bytes())?;
     }
-    for (i, item) in explained.gallery.iter().enumerate() {
-        put(&format!("gradcam/{:02}-{}.png", i + 1, item.truth), &item.png)?;
+    let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+    for item in &explained.gallery {
+        // Numbered within the class, so that a later fold adds files and renames none.
+        let number = numbers.entry(&item.truth).or_default();
+        *number += 1;
+        put(&format!("gradcam/{}-{number}.png", item.truth), &item.png)?;
     }
     put("report.html", html::render(m, &explained.gallery)?.as_bytes())?;
     m.write(&out.join("metrics.json"))?;
