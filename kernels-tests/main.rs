@@ -28,7 +28,13 @@ type Test = (&'static str, fn());
 /// The device that most tests share: checked shaders and guard bands, whatever the build.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(GpuOptions { checked: Some(true), guards: Some(true), ..GpuOptions::default() }))
+    GPU.get_or_init(|| open(GpuOptions { checked: Some(true), guards: true, ..GpuOptions::default() }))
+}
+
+/// The device of tests of whole networks: as users run it, unchecked and with memory shared by lifetime.
+pub fn plain() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| open(GpuOptions { checked: Some(false), ..GpuOptions::default() }))
 }
 
 /// A device of its own for tests that need other options.

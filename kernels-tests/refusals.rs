@@ -1,6 +1,6 @@
 //! What must be refused, and how: with the figures, before anything is allocated, and with the names that there are.
 
-use crate::{Test, gpu, open, refusal};
+use crate::{Test, gpu, open, plain, refusal};
 use radiograd::gpu::AdapterChoice;
 use radiograd::models::detl12;
 use radiograd::nn::{Layers, ParamStore};
@@ -34,8 +34,9 @@ fn a_plan_beyond_the_budget() {
         assert!(text.contains(part), "'{part}' is missing in: {text}");
     }
     assert_eq!(small.objects_created(), before, "a refused plan allocates nothing");
-    // The same plan with room: what was promised is what it says.
-    let roomy = Plan::compile(gpu(), &graph, &Rc::new(ParamStore::init(&graph, 1).upload(gpu()).unwrap_or_else(|e| panic!("{e}"))), &spec);
+    // The same plan with room, and with memory shared by lifetime.
+    let weights = Rc::new(ParamStore::init(&graph, 1).upload(plain()).unwrap_or_else(|e| panic!("{e}")));
+    let roomy = Plan::compile(plain(), &graph, &weights, &spec);
     let report = roomy.unwrap_or_else(|e| panic!("{e}")).memory().clone();
     assert!(report.total() > 10_000_000 && report.activations < report.unshared, "{report}");
 }
@@ -190,7 +191,9 @@ fn weights_of_another_network() {
     let small = layers.dense(a.input("x", Shape::image(1, 3, 1, 1)), "fc", 2);
     layers.dense(b.input("x", Shape::image(1, 5, 1, 1)), "fc", 2);
     let spec = PlanSpec { outputs: vec![small], ..PlanSpec::default() };
-    for (graph, part) in [(b, "fc.weight: the weights hold filter [O 2, I 5]"), (Graph::new(), "no parameter fc.weight")] {
+    for (graph, part) in
+        [(b, "fc.weight: the weights hold filter [O 2, I 5]"), (Graph::new(), "no parameter fc.weight")]
+    {
         let weights = Rc::new(ParamStore::init(&graph, 0).upload(gpu()).unwrap_or_else(|e| panic!("{e}")));
         let Err(e) = Plan::compile(gpu(), &a, &weights, &spec) else { panic!("accepted: {part}") };
         assert!(e.to_string().contains(part) && e.exit_code() == 2, "{e}");

@@ -64,10 +64,15 @@ pub fn summary(results: &[CaseResult]) -> String {
         row.4 += usize::from(!r.ok);
     }
     let mut text = String::new();
-    let _ = writeln!(text, "{:18} {:12} {:>6} {:>9} {:>12} {:>12}", "operation", "direction", "checks", "elements", "worst error", "allowed");
+    let _ = writeln!(
+        text,
+        "{:18} {:12} {:>6} {:>9} {:>12} {:>12}",
+        "operation", "direction", "checks", "elements", "worst error", "allowed"
+    );
     for ((family, direction), (checks, elements, worst, allowed, failed)) in rows {
         let end = if failed > 0 { format!("  {failed} FAILED") } else { String::new() };
-        let _ = writeln!(text, "{family:18} {direction:12} {checks:>6} {elements:>9} {worst:>12.2e} {allowed:>12.2e}{end}");
+        let _ =
+            writeln!(text, "{family:18} {direction:12} {checks:>6} {elements:>9} {worst:>12.2e} {allowed:>12.2e}{end}");
     }
     for r in results.iter().filter(|r| !r.ok) {
         let _ = writeln!(text, "FAIL {} / {}: {}", r.name, r.direction, r.note);
