@@ -39,7 +39,12 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
             }
             Outcome::Compared(r) => {
                 let worst = r.worst.as_ref().map_or(String::new(), |(name, d)| format!("{d} ({name})"));
-                println!("{:36} {:3} quantities  {worst}  {}", f.name, r.quantities, if r.ok() { "ok" } else { "FAIL" });
+                println!(
+                    "{:36} {:3} quantities  {worst}  {}",
+                    f.name,
+                    r.quantities,
+                    if r.ok() { "ok" } else { "FAIL" }
+                );
                 r.failed.iter().for_each(|m| println!("    {m}"));
                 quantities += r.quantities;
                 *if r.ok() { &mut passed } else { &mut failed } += 1;

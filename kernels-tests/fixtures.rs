@@ -238,7 +238,10 @@ fn generator_test_vectors() {
     assert_eq!([1, 2, 3, 4].map(|i| first.at(i)), want);
     assert_eq!(bits(&unit(1, "conv1.weight", 4)), [0xbf0a_65b6, 0xbeae_50fc, 0x3e2c_ee90, 0x3ec4_1130]);
     assert_eq!(bits(&unit(20211, "input", 4)), [0x3f3d_0c0a, 0xbed7_18a4, 0x3e1d_6800, 0xbe4c_c500]);
-    assert_eq!(bits(&weight(1, "conv1.weight", &[8, 3, 3, 3])[..4]), [0xbe82_7b74, 0xbe24_58d7, 0x3da3_0ab0, 0x3e38_da97]);
+    assert_eq!(
+        bits(&weight(1, "conv1.weight", &[8, 3, 3, 3])[..4]),
+        [0xbe82_7b74, 0xbe24_58d7, 0x3da3_0ab0, 0x3e38_da97]
+    );
     assert_eq!(bits(&bias(1, "conv1.bias", 4)), [0x3c0e_3880, 0x3b93_5cb3, 0xbcca_a546, 0x3da8_2a42]);
     assert_eq!(mask(1, "fc1.mask.step0", 12, 0.5), [1., 0., 0., 0., 0., 1., 0., 1., 1., 1., 0., 0.]);
     assert_eq!(labels(20211, "labels", 8, 3), [1, 2, 2, 2, 1, 0, 0, 0]);

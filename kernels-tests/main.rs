@@ -28,7 +28,13 @@ type Test = (&'static str, fn());
 /// The device that most tests share: checked shaders and guard bands, whatever the build.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| open(GpuOptions { checked: Some(true), guards: Some(true), ..GpuOptions::default() }))
+    GPU.get_or_init(|| open(GpuOptions { checked: Some(true), guards: true, ..GpuOptions::default() }))
+}
+
+/// The device of tests of whole networks: as users run it, unchecked and with memory shared by lifetime.
+pub fn plain() -> &'static Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| open(GpuOptions { checked: Some(false), ..GpuOptions::default() }))
 }
 
 /// A device of its own for tests that need other options.
@@ -43,6 +49,20 @@ pub fn count(what: &'static str, n: usize) {
     *TOTALS.lock().unwrap_or_else(|e| e.into_inner()).entry(what).or_default() += n as u64;
 }
 
+thread_local! {
+    static QUIET: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// The message of the panic that `f` must end with; nothing is printed of it.
+pub fn refusal(f: impl FnOnce()) -> Option<String> {
+    QUIET.set(true);
+    let caught = catch_unwind(AssertUnwindSafe(f));
+    QUIET.set(false);
+    let payload = caught.err()?;
+    let text = payload.downcast_ref::<&str>().map(|s| s.to_string());
+    Some(payload.downcast_ref::<String>().cloned().or(text).unwrap_or_default())
+}
+
 /// Prints a line at once; lines of tests that run side by side do not mix.
 pub fn say(text: &str) {
     let mut out = std::io::stdout().lock();
@@ -52,6 +72,12 @@ pub fn say(text: &str) {
 }
 
 fn main() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !QUIET.get() {
+            print(info);
+        }
+    }));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
     let lists: [&[Test]; 8] = [

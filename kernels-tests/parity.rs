@@ -118,7 +118,19 @@ fn window(f: &Fixture) -> Window {
 
 fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     let (op, attrs) = (f.text("op"), f.get("attrs"));
-    let known = ["conv2d", "dense", "maxpool", "avgpool", "global_avgpool", "relu", "softmax", "xent", "flatten", "dropout", "resize"];
+    let known = [
+        "conv2d",
+        "dense",
+        "maxpool",
+        "avgpool",
+        "global_avgpool",
+        "relu",
+        "softmax",
+        "xent",
+        "flatten",
+        "dropout",
+        "resize",
+    ];
     if !known.contains(&op) {
         return Ok(Outcome::Unsupported(format!("operation {op}")));
     }
@@ -191,7 +203,8 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     let (dims, dy_values) = input("dy")?;
     let dy = graph.input("dy", image(&dims));
     feeds.push((dy, Feed::F32(&dy_values)));
-    let wrt: Vec<(&str, Tensor)> = [("dx", Some(x)), ("dweight", w), ("dbias", b)].into_iter().filter_map(|(n, t)| Some((n, t?))).collect();
+    let wrt: Vec<(&str, Tensor)> =
+        [("dx", Some(x)), ("dweight", w), ("dbias", b)].into_iter().filter_map(|(n, t)| Some((n, t?))).collect();
     let grads = y.gradients_with(dy, &wrt.iter().map(|p| p.1).collect::<Vec<_>>());
     let mut wanted = vec![("y", y)];
     wanted.extend(extra);
@@ -200,7 +213,13 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     Ok(Outcome::Compared(collect(f, &wanted.iter().map(|w| w.0).collect::<Vec<_>>(), &got)))
 }
 
-fn entropy<'g>(gpu: &Gpu, f: &Fixture, graph: &'g Graph, x: Tensor<'g>, mut feeds: Vec<(Tensor<'g>, Feed)>) -> Result<Outcome, Error> {
+fn entropy<'g>(
+    gpu: &Gpu,
+    f: &Fixture,
+    graph: &'g Graph,
+    x: Tensor<'g>,
+    mut feeds: Vec<(Tensor<'g>, Feed)>,
+) -> Result<Outcome, Error> {
     let attrs = f.get("attrs");
     let (_, labels) = f.input("labels").ok_or_else(|| malformed(f, "no labels"))?;
     let labels: Vec<u32> = labels.iter().map(|l| *l as u32).collect();
@@ -273,7 +292,8 @@ fn optimizer(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     let spec =
         PlanSpec { outputs: vec![p.add(zero)], gradients: vec![(p, grad)], update: Some(&update), hyper: Some(hyper) };
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec)?;
-    let rates: Vec<f64> = f.get("lr_per_step").as_array().map(|a| a.iter().filter_map(|v| v.as_f64()).collect()).unwrap_or_default();
+    let rates: Vec<f64> =
+        f.get("lr_per_step").as_array().map(|a| a.iter().filter_map(|v| v.as_f64()).collect()).unwrap_or_default();
     let (mut report, zeros) = (Report::default(), vec![0.0; p0.len()]);
     for (step, lr) in rates.into_iter().enumerate() {
         let (_, g) = f.input(&format!("grad.step{step}")).ok_or_else(|| malformed(f, "a gradient is missing"))?;

@@ -38,7 +38,10 @@ fn record<'g>(graph: &'g Graph, f: &Fixture, layers: &Layers) -> Result<(Net<'g>
     if fixtures::labels(f.seed(), "labels", n, classes as u64) != stored {
         return Err(malformed(f, "the labels are not what the generator makes"));
     }
-    Ok((Net { x, labels, logits: net.logits, features: net.features, loss, per_sample }, Data { images, labels: stored }))
+    Ok((
+        Net { x, labels, logits: net.logits, features: net.features, loss, per_sample },
+        Data { images, labels: stored },
+    ))
 }
 
 /// The parameters by the generator's formula.
@@ -67,7 +70,10 @@ pub fn network(gpu: &Gpu, f: &Fixture) -> Result<Report, Error> {
     let (net, data) = record(&graph, f, &Layers::default())?;
     let store = parameters(&graph, f)?;
     if f.get("parameters").as_u64() != Some(store.count().0 as u64) {
-        return Err(malformed(f, &format!("{} parameters, this engine's network has {}", f.get("parameters"), store.count().0)));
+        return Err(malformed(
+            f,
+            &format!("{} parameters, this engine's network has {}", f.get("parameters"), store.count().0),
+        ));
     }
     let params = trainable(&graph);
     let wrt: Vec<Tensor> = [net.x].into_iter().chain(params.iter().copied()).collect();
@@ -77,7 +83,8 @@ pub fn network(gpu: &Gpu, f: &Fixture) -> Result<Report, Error> {
     let one_hot = graph.input("one_hot", net.logits.shape());
     let picked: Vec<f32> = (0..n * classes).map(|i| if i % classes == 1 { 1.0 } else { 0.0 }).collect();
     let slope = net.logits.gradients_with(one_hot, &[net.features])[0].ok_or_else(|| malformed(f, "no gradient"))?;
-    let mut names = vec!["logits", "train_logits", "train_loss", "train_loss_per_sample", "cam_features", "cam_weights"];
+    let mut names =
+        vec!["logits", "train_logits", "train_loss", "train_loss_per_sample", "cam_features", "cam_weights"];
     let mut outputs = vec![net.logits, net.logits, net.loss, net.per_sample, net.features, slope.global_avg_pool()];
     names.extend(["cam_before_relu", "cam", "train_dinput"]);
     outputs.extend([net.features.grad_cam(slope, false), net.features.grad_cam(slope, true), gradients[0]]);
@@ -85,7 +92,8 @@ pub fn network(gpu: &Gpu, f: &Fixture) -> Result<Report, Error> {
     outputs.extend(&gradients[1..]);
     let weights = Rc::new(store.upload(gpu)?);
     let mut plan = Plan::compile(gpu, &graph, &weights, &PlanSpec { outputs, ..PlanSpec::default() })?;
-    let feeds = [(net.x, Feed::F32(&data.images)), (net.labels, Feed::U32(&data.labels)), (one_hot, Feed::F32(&picked))];
+    let feeds =
+        [(net.x, Feed::F32(&data.images)), (net.labels, Feed::U32(&data.labels)), (one_hot, Feed::F32(&picked))];
     let got = plan.run(gpu, &feeds)?;
     let mut report = crate::parity::collect(f, &names, &got[..count]);
     for (p, g) in store.params.iter().zip(&got[count..]) {

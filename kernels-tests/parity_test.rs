@@ -1,7 +1,7 @@
 //! The fixtures as a test: skipped, with the reason, where their folder is not there.
 
 use crate::parity::{Outcome, compare};
-use crate::{Test, count, fixtures, gpu, say};
+use crate::{Test, count, fixtures, plain, say};
 use std::collections::BTreeMap;
 
 pub const TESTS: &[Test] = &[("parity::fixtures", all)];
@@ -15,7 +15,7 @@ fn all() {
     let all = fixtures::read_all(&folder).unwrap_or_else(|e| panic!("{e}"));
     let (mut failed, mut missing) = (Vec::new(), BTreeMap::<String, usize>::new());
     for f in &all {
-        match compare(gpu(), f).unwrap_or_else(|e| panic!("{}: {e}", f.name)) {
+        match compare(plain(), f).unwrap_or_else(|e| panic!("{}: {e}", f.name)) {
             Outcome::Unsupported(what) => *missing.entry(what).or_default() += 1,
             Outcome::Compared(r) => {
                 count("parity fixtures compared", 1);
@@ -29,7 +29,10 @@ fn all() {
             }
         }
     }
-    count("parity fixtures of later issues", missing.iter().filter(|(k, _)| !k.starts_with("quantity")).map(|(_, n)| n).sum());
+    count(
+        "parity fixtures of later issues",
+        missing.iter().filter(|(k, _)| !k.starts_with("quantity")).map(|(_, n)| n).sum(),
+    );
     let list: Vec<String> = missing.iter().map(|(what, n)| format!("{what} ({n})")).collect();
     say(&format!("parity: not supported yet: {}", list.join(", ")));
     assert!(failed.is_empty(), "{} quantities outside their tolerance:\n{}", failed.len(), failed.join("\n"));

@@ -94,12 +94,28 @@ fn elementwise() {
 fn losses() {
     let smoothing = prop::sample::select(vec![Smoothing::None, Smoothing::OverAll(0.1), Smoothing::Others(0.12)]);
     let rows = prop::sample::select(vec![1usize, 2, 3, 7, 17, 63, 64, 65, 131]);
-    draw(30, (rows, 2usize..20, any::<bool>(), any::<bool>(), smoothing, any::<bool>()), |(n, c, padding, weights, smoothing, soft)| {
-        Some(if soft { cases::softmax(n, c, 5.0) } else { cases::cross_entropy(n, c, 5.0, padding, weights, smoothing) })
-    });
+    draw(
+        30,
+        (rows, 2usize..20, any::<bool>(), any::<bool>(), smoothing, any::<bool>()),
+        |(n, c, padding, weights, smoothing, soft)| {
+            Some(if soft {
+                cases::softmax(n, c, 5.0)
+            } else {
+                cases::cross_entropy(n, c, 5.0, padding, weights, smoothing)
+            })
+        },
+    );
 }
 
 fn resizing() {
-    let sizes = (1usize..3, prop::sample::select(vec![1usize, 3, 5, 17]), 1usize..13, 1usize..13, 1usize..20, 1usize..20, any::<bool>());
+    let sizes = (
+        1usize..3,
+        prop::sample::select(vec![1usize, 3, 5, 17]),
+        1usize..13,
+        1usize..13,
+        1usize..20,
+        1usize..20,
+        any::<bool>(),
+    );
     draw(20, sizes, |(n, c, h, w, p, q, align)| Some(cases::resize([n, c, h, w], [p, q], align)));
 }

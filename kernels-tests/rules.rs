@@ -1,7 +1,7 @@
 //! The optimizers' rules against f64, so that they are tested where the parity fixtures are not at hand as well; and the
 //! flush of tiny moments.
 
-use crate::{Test, count, gpu};
+use crate::{Test, count, plain};
 use radiograd::nn::{Convention, Optimizer, ParamStore, Rule};
 use radiograd::plan::{HYPER, Update};
 use radiograd::selftest::draw::Stream;
@@ -17,14 +17,20 @@ pub const TESTS: &[Test] = &[
 const LEN: usize = 4099;
 
 /// Runs `steps` of `optimizer` on a parameter of `p`; `gradient` gives each step's.
-fn run(optimizer: &Optimizer, p: &[f32], steps: usize, lr: f64, mut gradient: impl FnMut(usize) -> Vec<f32>) -> Vec<f32> {
+fn run(
+    optimizer: &Optimizer,
+    p: &[f32],
+    steps: usize,
+    lr: f64,
+    mut gradient: impl FnMut(usize) -> Vec<f32>,
+) -> Vec<f32> {
     let graph = Graph::new();
     let shape = Shape::Channels { c: p.len() };
     let (param, given, zero) = (graph.param("p", shape, true), graph.input("g", shape), graph.input("zero", shape));
     let (grad, hyper) = (given.add(zero), graph.input("hyper", Shape::flat(HYPER)));
     let mut store = ParamStore::init(&graph, 0);
     store.params[0].values = p.to_vec();
-    let weights = Rc::new(store.upload(gpu()).unwrap_or_else(|e| panic!("{e}")));
+    let weights = Rc::new(store.upload(plain()).unwrap_or_else(|e| panic!("{e}")));
     let update = optimizer.clone();
     let spec = PlanSpec {
         outputs: vec![param.add(zero)],
@@ -32,15 +38,15 @@ fn run(optimizer: &Optimizer, p: &[f32], steps: usize, lr: f64, mut gradient: im
         update: Some(&update as &dyn Update),
         hyper: Some(hyper),
     };
-    let mut plan = Plan::compile(gpu(), &graph, &weights, &spec).unwrap_or_else(|e| panic!("{e}"));
+    let mut plan = Plan::compile(plain(), &graph, &weights, &spec).unwrap_or_else(|e| panic!("{e}"));
     let (mut optimizer, zeros) = (optimizer.clone(), vec![0.0; p.len()]);
     for step in 0..steps {
         let (g, numbers) = (gradient(step), optimizer.advance(lr));
-        plan.step(gpu(), &[(given, Feed::F32(&g)), (zero, Feed::F32(&zeros)), (hyper, Feed::F32(&numbers))])
+        plan.step(plain(), &[(given, Feed::F32(&g)), (zero, Feed::F32(&zeros)), (hyper, Feed::F32(&numbers))])
             .unwrap_or_else(|e| panic!("{e}"));
     }
-    plan.finish(gpu()).unwrap_or_else(|e| panic!("{e}"));
-    store.read(gpu(), &weights).unwrap_or_else(|e| panic!("{e}"));
+    plan.finish(plain()).unwrap_or_else(|e| panic!("{e}"));
+    store.read(plain(), &weights).unwrap_or_else(|e| panic!("{e}"));
     store.params.remove(0).values
 }
 
@@ -68,7 +74,11 @@ fn equation(o: &Optimizer, p: f64, gradients: &[f64], lr: f64) -> f64 {
             Rule::Adam { beta1, beta2, epsilon, .. } => {
                 (m, v) = (beta1 * m + (1.0 - beta1) * g, beta2 * v + (1.0 - beta2) * g * g);
                 let (c1, c2) = (1.0 - beta1.powf(t), 1.0 - beta2.powf(t));
-                p -= if keras { lr * c2.sqrt() / c1 * m / (v.sqrt() + epsilon) } else { lr * (m / c1) / ((v / c2).sqrt() + epsilon) };
+                p -= if keras {
+                    lr * c2.sqrt() / c1 * m / (v.sqrt() + epsilon)
+                } else {
+                    lr * (m / c1) / ((v / c2).sqrt() + epsilon)
+                };
             }
             Rule::Nadam { beta1, beta2, epsilon } => {
                 let speed = if keras { 1.0 } else { 0.004 };
@@ -114,9 +124,14 @@ fn optimizers_follow_their_equations() {
             // Each step rounds p (u |p|) and a chain of some 20 operations on an update of at most a few lr; decay makes g + λp
             // cancel at worst to half of its terms in a chain that is still below lr.
             let u = 1.0 / 16_777_216.0;
-            let allowed = steps as f64 * (2.0 * u * start.abs().max(want.abs()) + 40.0 * u * lr * 4.0 / cancellation(&o, start, &g));
+            let allowed = steps as f64
+                * (2.0 * u * start.abs().max(want.abs()) + 40.0 * u * lr * 4.0 / cancellation(&o, start, &g));
             let error = (f64::from(got[i]) - want).abs();
-            assert!(error <= allowed, "{rule:?} {convention:?}: element {i} is {}, f64 says {want} (allowed {allowed:.1e})", got[i]);
+            assert!(
+                error <= allowed,
+                "{rule:?} {convention:?}: element {i} is {}, f64 says {want} (allowed {allowed:.1e})",
+                got[i]
+            );
         }
         count("optimizer rules x conventions compared with f64", 1);
     }

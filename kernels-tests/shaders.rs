@@ -92,7 +92,8 @@ fn to_msl(module: &naga::Module, info: &ModuleInfo) -> Result<(), String> {
     use naga::back::msl;
     // Subgroup operations need Metal 2.1, 64-bit integers 2.3; wgpu asks for the newest the system has.
     let options = msl::Options { lang_version: (2, 4), ..msl::Options::default() };
-    let (text, _) = msl::write_string(module, info, &options, &msl::PipelineOptions::default()).map_err(|e| e.to_string())?;
+    let (text, _) =
+        msl::write_string(module, info, &options, &msl::PipelineOptions::default()).map_err(|e| e.to_string())?;
     if text.contains("kernel void") { Ok(()) } else { Err("no kernel in the result".into()) }
 }
 
@@ -109,7 +110,8 @@ fn to_hlsl(module: &naga::Module, info: &ModuleInfo) -> Result<(), String> {
 
 /// A kernel that no case launches is a kernel that nobody tests.
 fn every_entry_point_is_used() {
-    let used: BTreeSet<(String, String)> = all().iter().map(|k| (k.source.file.to_string(), k.entry.to_string())).collect();
+    let used: BTreeSet<(String, String)> =
+        all().iter().map(|k| (k.source.file.to_string(), k.entry.to_string())).collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
     let (mut unused, mut entries) = (Vec::new(), 0);
     for entry in std::fs::read_dir(&folder).expect("the shaders are part of the repository") {
@@ -127,7 +129,12 @@ fn every_entry_point_is_used() {
         let names: Vec<String> = names.collect();
         assert!(!names.is_empty(), "{file}: no entry point found");
         entries += names.len();
-        unused.extend(names.into_iter().map(|n| (file.clone(), n)).filter(|k| !used.contains(k) && !NOT_IN_A_PLAN.contains(&k.1.as_str())));
+        unused.extend(
+            names
+                .into_iter()
+                .map(|n| (file.clone(), n))
+                .filter(|k| !used.contains(k) && !NOT_IN_A_PLAN.contains(&k.1.as_str())),
+        );
     }
     assert!(unused.is_empty(), "entry points that no case of the table launches: {unused:?}");
     count("shader entry points", entries);

@@ -14,7 +14,10 @@ fn every_case() {
     count("elements compared with f64", compared.map(|r| r.elements).sum());
     for direction in ["guard bands", "extra lanes"] {
         let of = results.iter().filter(|r| r.direction == direction);
-        count(if direction == "guard bands" { "slots with guard bands" } else { "outputs with zero extra lanes" }, of.map(|r| r.elements).sum());
+        count(
+            if direction == "guard bands" { "slots with guard bands" } else { "outputs with zero extra lanes" },
+            of.map(|r| r.elements).sum(),
+        );
     }
     let failed: Vec<_> = results.iter().filter(|r| !r.ok).map(|r| format!("{} / {}", r.name, r.direction)).collect();
     assert!(failed.is_empty(), "{} failed: {}", failed.len(), failed.join("; "));

@@ -7,7 +7,9 @@
 //! This is stricter than the standard (it does not follow the order of stores), so what passes here passes there, as far
 //! as one analysis can vouch for another.
 
-use naga::{AddressSpace, Binding, Block, BuiltIn, Expression as E, Function, Handle, Module, Statement as S, StorageAccess};
+use naga::{
+    AddressSpace, Binding, Block, BuiltIn, Expression as E, Function, Handle, Module, Statement as S, StorageAccess,
+};
 use std::collections::HashSet;
 
 /// Checks every entry point; returns how many barriers and subgroup operations there are.
@@ -21,7 +23,12 @@ pub fn check(module: &Module) -> Result<usize, String> {
             .function
             .arguments
             .iter()
-            .map(|a| matches!(a.binding, Some(Binding::BuiltIn(BuiltIn::WorkGroupId | BuiltIn::NumWorkGroups | BuiltIn::WorkGroupSize))))
+            .map(|a| {
+                matches!(
+                    a.binding,
+                    Some(Binding::BuiltIn(BuiltIn::WorkGroupId | BuiltIn::NumWorkGroups | BuiltIn::WorkGroupSize))
+                )
+            })
             .collect();
         let a = analyse(module, &point.function, arguments, true);
         if let Some(fault) = a.fault {
@@ -148,7 +155,9 @@ impl Analysis<'_> {
                     // Twice: threads that left in one turn are missing in the next.
                     let mut inside = uniform;
                     let mut e = Exits::default();
+                    let counted = self.operations;
                     for _ in 0..2 {
+                        self.operations = counted;
                         e = self.block(body, inside);
                         inside &= !e.leaves && !e.returns;
                         self.block(continuing, inside);

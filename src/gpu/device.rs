@@ -20,7 +20,7 @@ pub struct Gpu {
     pub tuning: Tuning,
     /// Shader modules with bounds checks and loop bounds (tests) or without (release).
     pub checked: bool,
-    /// Whether plans leave guard bands around their activations for [`crate::Plan::check_guards`].
+    /// Whether plans give every value memory of its own, between guard bands, for [`crate::Plan::check_guards`].
     pub guards: bool,
     /// When dispatches and submits are cut.
     pub cutting: Cutting,
@@ -44,8 +44,8 @@ pub struct GpuOptions {
     pub memory: Option<u64>,
     /// A row of the tuning table by name instead of the adapter's own (tests run every row on one adapter).
     pub tuning: Option<String>,
-    /// Guard bands around every activation; `None`: as `checked`.
-    pub guards: Option<bool>,
+    /// Guard bands around every activation and no shared memory, for tests.
+    pub guards: bool,
     /// When dispatches and submits are cut.
     pub cutting: Cutting,
 }
@@ -128,7 +128,7 @@ impl Gpu {
         let checked = options.checked.or(from_env).unwrap_or(cfg!(debug_assertions));
         Ok(Gpu {
             checked,
-            guards: options.guards.unwrap_or(checked),
+            guards: options.guards,
             cutting: options.cutting,
             memory_budget,
             info,

@@ -32,7 +32,7 @@ pub fn detl12<'g>(graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Laye
 /// As [`detl12`].
 #[track_caller]
 pub fn base<'g>(graph: &'g Graph, x: Tensor<'g>, layers: &Layers) -> Tensor<'g> {
-    (0..BLOCKS.len() - 1).fold(x, |y, i| block(graph, y, i, layers).max_pool(Window::square(2)))
+    (0..BLOCKS.len() - 1).fold(x, |y, i| block(graph, y, i, layers).1)
 }
 
 /// Block 3 and the dense layers on the features of [`base`].
@@ -41,18 +41,18 @@ pub fn base<'g>(graph: &'g Graph, x: Tensor<'g>, layers: &Layers) -> Tensor<'g> 
 /// As [`detl12`].
 #[track_caller]
 pub fn head<'g>(graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Layers) -> Outputs<'g> {
-    let features = block(graph, x, BLOCKS.len() - 1, layers);
-    let mut y = features.max_pool(Window::square(2));
+    let (features, mut y) = block(graph, x, BLOCKS.len() - 1, layers);
     for (i, width) in DENSE.into_iter().enumerate() {
         y = layers.dense(y, &format!("fc{}", i + 1), width).relu();
     }
     Outputs { logits: layers.dense(y, "fc3", classes), features }
 }
 
-/// Two 3×3 valid convolutions, each with ReLU.
+/// Two 3×3 valid convolutions, each with ReLU; and their max pool.
 #[track_caller]
-fn block<'g>(graph: &'g Graph, x: Tensor<'g>, index: usize, layers: &Layers) -> Tensor<'g> {
+fn block<'g>(graph: &'g Graph, x: Tensor<'g>, index: usize, layers: &Layers) -> (Tensor<'g>, Tensor<'g>) {
     let _scope = graph.scope(&format!("block{}", index + 1));
     let y = layers.conv2d(x, "conv1", BLOCKS[index], [3, 3], Geometry::VALID).relu();
-    layers.conv2d(y, "conv2", BLOCKS[index], [3, 3], Geometry::VALID).relu()
+    let features = layers.conv2d(y, "conv2", BLOCKS[index], [3, 3], Geometry::VALID).relu();
+    (features, features.max_pool(Window::square(2)))
 }

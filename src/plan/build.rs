@@ -89,7 +89,8 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usiz
     Ok(Plan { weights, dispatches, submits, inputs, outputs, buffers: b, rings, report, listing })
 }
 
-/// Room before and after each slot: only where tests look at it.
+/// Room before and after each slot: only where tests look at it. What comes after is bound with the slot, because drivers
+/// drop what is written past a binding's end before it could show.
 fn guard(gpu: &Gpu) -> u64 {
     if gpu.guards { GUARD.max(gpu.limits.min_storage_buffer_offset_alignment as u64) } else { 0 }
 }
@@ -183,7 +184,8 @@ fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Resul
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: bind(&uniform, offset, size) }];
         for (i, (place, words)) in step.places.iter().enumerate() {
             let (buffer, offset) = locate(gpu, weights, draft, b, *place);
-            let resource = bind(buffer, offset, *words as u64 * 4);
+            let after = if matches!(place, Place::Slot(_)) { guard(gpu) } else { 0 };
+            let resource = bind(buffer, offset, *words as u64 * 4 + after);
             entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
         }
         let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {

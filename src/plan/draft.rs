@@ -132,7 +132,8 @@ impl Draft {
             lifetimes.extend(workspaces.iter().map(|w| Lifetime { words: *w, first: i, last: i }));
             recorded.push((launches, start));
         }
-        draft.slots = liveness::assign(&lifetimes);
+        // Guard bands stand at a value's end, so a guarded value has its slot to itself.
+        draft.slots = if gpu.guards { liveness::separate(&lifetimes) } else { liveness::assign(&lifetimes) };
         draft.unshared = lifetimes.iter().map(|l| l.words as u64).sum();
         for (v, l) in of_value {
             draft.places.insert(v, Place::Slot(draft.slots.slot[l]));

@@ -47,6 +47,11 @@ pub fn assign(lifetimes: &[Lifetime]) -> Slots {
     slots
 }
 
+/// One slot a value.
+pub fn separate(lifetimes: &[Lifetime]) -> Slots {
+    Slots { slot: (0..lifetimes.len()).collect(), words: lifetimes.iter().map(|l| l.words).collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

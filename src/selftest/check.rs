@@ -101,7 +101,9 @@ impl<'g> Differentiated<'g> {
         };
         let mut lanes = None;
         for (i, (shape, memory)) in plan.output_memory(gpu)?.into_iter().enumerate() {
-            let hit = layout::extra_lanes(shape).into_iter().find(|w| !matches!(shape, Shape::Windows { .. }) && memory[*w] != 0.0);
+            let hit = layout::extra_lanes(shape)
+                .into_iter()
+                .find(|w| !matches!(shape, Shape::Windows { .. }) && memory[*w] != 0.0);
             if let (Some(w), None) = (hit, &lanes) {
                 lanes = Some(format!("output {i} {shape}: word {w} is {}", memory[w]));
             }
@@ -184,7 +186,11 @@ fn compare(got: &[f32], want: &[f64], scale: &[f64], tolerance: f64) -> CaseResu
         tolerance,
         ok: got.len() == want.len(),
         elements: want.len(),
-        note: if got.len() == want.len() { String::new() } else { format!("{} elements for {}", got.len(), want.len()) },
+        note: if got.len() == want.len() {
+            String::new()
+        } else {
+            format!("{} elements for {}", got.len(), want.len())
+        },
     };
     for (i, ((g, w), s)) in got.iter().zip(want).zip(scale).enumerate() {
         let error = (f64::from(*g) - w).abs();
@@ -233,7 +239,11 @@ fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor], count: u
             let labels = &known[&graph.find_input("labels").expect("a cross entropy has labels").id];
             let live = labels.iter().filter(|l| **l < c).count().max(1) as f64;
             let dx = 2.0 * exp + 13.0 * U;
-            asked.iter().enumerate().map(|(i, t)| if i < count { (loss, constant(t, weight)) } else { (dx, constant(t, weight / live)) }).collect()
+            asked
+                .iter()
+                .enumerate()
+                .map(|(i, t)| if i < count { (loss, constant(t, weight)) } else { (dx, constant(t, weight / live)) })
+                .collect()
         }
     }
 }
@@ -243,8 +253,15 @@ fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor], count: u
 fn magnitudes(graph: &Graph, known: &Values) -> Values {
     let pools: Vec<Vec<Tensor>> = {
         let inner = graph.inner.borrow();
-        let windows = |n: &&crate::graph::Node| n.outputs.iter().any(|v| matches!(inner.values[v.0].shape, Shape::Windows { .. }));
-        inner.nodes.iter().filter(windows).map(|n| n.outputs.iter().map(|id| Tensor { graph, id: *id }).collect()).collect()
+        let windows = |n: &&crate::graph::Node| {
+            n.outputs.iter().any(|v| matches!(inner.values[v.0].shape, Shape::Windows { .. }))
+        };
+        inner
+            .nodes
+            .iter()
+            .filter(windows)
+            .map(|n| n.outputs.iter().map(|id| Tensor { graph, id: *id }).collect())
+            .collect()
     };
     let mut all: Values = known.iter().map(|(k, v)| (*k, v.iter().map(|x| x.abs()).collect())).collect();
     for outputs in pools {
@@ -286,8 +303,14 @@ impl Differences<'_, '_> {
             let (reference, gpu) = ((slope - gradient[i]).abs(), (slope - f64::from(got[i])).abs());
             let allowed = slack + (1e-9 + targets) * scale[i];
             let faults = [
-                (reference <= allowed, format!("element {i}: the f64 gradient is {}, finite differences say {slope}", gradient[i])),
-                (gpu <= allowed + r.tolerance * scale[i], format!("element {i} is {}, finite differences say {slope}", got[i])),
+                (
+                    reference <= allowed,
+                    format!("element {i}: the f64 gradient is {}, finite differences say {slope}", gradient[i]),
+                ),
+                (
+                    gpu <= allowed + r.tolerance * scale[i],
+                    format!("element {i} is {}, finite differences say {slope}", got[i]),
+                ),
             ];
             for (fine, note) in faults {
                 if !fine && r.ok {
@@ -317,7 +340,8 @@ impl Differences<'_, '_> {
         let shape = |v: &crate::graph::ValueId| inner.values[v.0].shape;
         let last = self.d.recorded.outputs[0].id;
         let cost = |n: &crate::graph::Node| {
-            let (xs, ys): (Vec<_>, Vec<_>) = (n.inputs.iter().map(shape).collect(), n.outputs.iter().map(shape).collect());
+            let (xs, ys): (Vec<_>, Vec<_>) =
+                (n.inputs.iter().map(shape).collect(), n.outputs.iter().map(shape).collect());
             n.op.cost(&xs, &ys).flops
         };
         inner.nodes.iter().filter(|n| n.outputs[0] <= last).map(cost).sum::<f64>().max(1.0)

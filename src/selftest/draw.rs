@@ -18,7 +18,7 @@ impl Stream {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,12 +28,12 @@ impl Stream {
 
     /// Uniform in [−1, 1), a multiple of 2⁻²³: exact in f32.
     pub fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / 8_388_608.0 - 1.0
+        (self.word() >> 40) as f32 / 8_388_608.0 - 1.0
     }
 
     /// Uniform below `n`.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() >> 33) as usize % n.max(1)
+        (self.word() >> 33) as usize % n.max(1)
     }
 }
 

@@ -51,23 +51,40 @@ pub fn run(gpu: &Gpu, filter: &str, mut progress: impl FnMut(usize, usize, &str)
 
 /// The worst error of each family and direction as a table for people, then the failures, then the totals.
 pub fn summary(results: &[CaseResult]) -> String {
-    let mut rows: BTreeMap<(&str, &str), (usize, usize, f64, f64, usize)> = BTreeMap::new();
+    #[derive(Default)]
+    struct Row {
+        checks: usize,
+        elements: usize,
+        worst: f64,
+        allowed: f64,
+        failed: usize,
+    }
+    let mut rows: BTreeMap<(&str, &str), Row> = BTreeMap::new();
     for r in results {
         let part = r.direction.split(' ').next().unwrap_or("");
         let direction = if part == "gradient" { "backward" } else { r.direction.as_str() };
-        let row = rows.entry((r.family, direction)).or_insert((0, 0, 0.0, 0.0, 0));
-        (row.0, row.1) = (row.0 + 1, row.1 + r.elements);
+        let row = rows.entry((r.family, direction)).or_default();
+        row.checks += 1;
+        row.elements += r.elements;
         // NaN must win over any number here.
-        if r.worst_error.is_nan() || r.worst_error > row.2 {
-            (row.2, row.3) = (r.worst_error, r.tolerance);
+        if r.worst_error.is_nan() || r.worst_error > row.worst || row.checks == 1 {
+            (row.worst, row.allowed) = (r.worst_error, r.tolerance);
         }
-        row.4 += usize::from(!r.ok);
+        row.failed += usize::from(!r.ok);
     }
     let mut text = String::new();
-    let _ = writeln!(text, "{:18} {:12} {:>6} {:>9} {:>12} {:>12}", "operation", "direction", "checks", "elements", "worst error", "allowed");
-    for ((family, direction), (checks, elements, worst, allowed, failed)) in rows {
-        let end = if failed > 0 { format!("  {failed} FAILED") } else { String::new() };
-        let _ = writeln!(text, "{family:18} {direction:12} {checks:>6} {elements:>9} {worst:>12.2e} {allowed:>12.2e}{end}");
+    let _ = writeln!(
+        text,
+        "{:18} {:12} {:>6} {:>9} {:>12} {:>12}",
+        "operation", "direction", "checks", "elements", "worst error", "allowed"
+    );
+    for ((family, direction), r) in rows {
+        let end = if r.failed > 0 { format!("  {} FAILED", r.failed) } else { String::new() };
+        let _ = writeln!(
+            text,
+            "{family:18} {direction:12} {:>6} {:>9} {:>12.2e} {:>12.2e}{end}",
+            r.checks, r.elements, r.worst, r.allowed
+        );
     }
     for r in results.iter().filter(|r| !r.ok) {
         let _ = writeln!(text, "FAIL {} / {}: {}", r.name, r.direction, r.note);

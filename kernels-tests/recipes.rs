@@ -1,0 +1,384 @@
+//! How each case is recorded: one function a family, for any sizes, with its tolerance and where that comes from.
+
+use super::{Bound, Build, Case, Input, Kind};
+use crate::graph::shape::Shape;
+use crate::graph::{Graph, Tensor};
+use crate::ops::{Border, CamMap, Colors, Fill, Geometry, MaxPool, Overlay, Smoothing, Window};
+
+fn boxed(f: impl for<'g> Fn(&'g Graph, &[Tensor<'g>]) -> Vec<Tensor<'g>> + Send + Sync + 'static) -> Build {
+    Box::new(f)
+}
+
+fn input(name: &'static str, shape: Shape, kind: Kind) -> Input {
+    Input { name, shape, kind }
+}
+
+fn image([n, c, h, w]: [usize; 4], kind: Kind) -> Input {
+    input("x", Shape::image(n, c, h, w), kind)
+}
+
+/// What follows a convolution in one [`conv`] case; the plan fuses it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tail {
+    /// Nothing.
+    Plain,
+    /// A bias.
+    Bias,
+    /// A bias and a ReLU.
+    Relu,
+}
+
+/// A convolution of `x` [N, C, H, W] with `k` filters of `r` × `s`.
+pub fn conv(x: [usize; 4], k: usize, [r, s]: [usize; 2], stride: [usize; 2], padding: [usize; 4], tail: Tail) -> Case {
+    let geometry = Geometry { stride, padding };
+    let [n, c, h, w] = x;
+    let (p, q) = ((h + padding[0] + padding[1] - r) / stride[0] + 1, (w + padding[2] + padding[3] - s) / stride[1] + 1);
+    let mut inputs = vec![image(x, Kind::Unit(1.0)), input("w", Shape::Filter { k, c, r, s }, Kind::Unit(1.0))];
+    if tail != Tail::Plain {
+        inputs.push(input("b", Shape::Channels { c: k }, Kind::Unit(1.0)));
+    }
+    let build = boxed(move |_, t| {
+        let y = t[0].conv2d(t[1], geometry);
+        vec![match tail {
+            Tail::Plain => y,
+            Tail::Bias => y.bias(t[2]),
+            Tail::Relu => y.bias(t[2]).relu(),
+        }]
+    });
+    let [top, bottom, left, right] = padding;
+    let text = |[a, b]: [usize; 2]| if a == b { format!("{a}") } else { format!("{a}x{b}") };
+    let pads = if padding == [top; 4] { format!("{top}") } else { format!("{top},{bottom},{left},{right}") };
+    Case {
+        name: format!("conv2d n{n} c{c} {h}x{w} k{k} {r}x{s} s{} p{pads} {tail:?}", text(stride)).to_lowercase(),
+        family: "conv2d",
+        inputs,
+        build,
+        bound: Bound::Sums { forward: c * r * s + 1, backward: (k * r * s).max(n * p * q) + 1 },
+        bench: false,
+    }
+}
+
+/// A dense layer with `k` outputs on `x` [N, C, H, W].
+pub fn dense(x: [usize; 4], k: usize, tail: Tail) -> Case {
+    let [n, c, h, w] = x;
+    let case = conv(x, k, [h, w], [1, 1], [0; 4], tail);
+    Case { name: format!("dense n{n} f{} k{k} {tail:?}", c * h * w).to_lowercase(), family: "dense", ..case }
+}
+
+/// Two convolutions with a ReLU between them: the mask of the ReLU's gradient is fused into the second's grad_input.
+pub fn conv_relu_conv(x: [usize; 4], k: usize, k2: usize, stride: [usize; 2]) -> Case {
+    let [n, c, h, w] = x;
+    let inputs = vec![
+        image(x, Kind::Unit(1.0)),
+        input("w", Shape::Filter { k, c, r: 3, s: 3 }, Kind::Unit(1.0)),
+        input("b", Shape::Channels { c: k }, Kind::Unit(1.0)),
+        input("w2", Shape::Filter { k: k2, c: k, r: 3, s: 3 }, Kind::Unit(1.0)),
+    ];
+    let second = Geometry { stride, padding: [1; 4] };
+    Case {
+        name: format!("conv relu conv n{n} c{c} {h}x{w} k{k} k{k2} s{}", stride[0]),
+        family: "fused chains",
+        inputs,
+        build: boxed(move |_, t| vec![t[0].conv2d(t[1], Geometry::same(3, 3)).bias(t[2]).relu().conv2d(t[3], second)]),
+        bound: Bound::Sums { forward: 9 * c + 9 * k + 2, backward: 9 * c + 9 * k + 9 * k2 + 2 * n * h * w + 4 },
+        bench: false,
+    }
+}
+
+/// Convolution, ReLU, pool: the pool's backward kernel applies the ReLU's mask.
+pub fn conv_relu_pool(x: [usize; 4], k: usize, window: Window, max: bool) -> Case {
+    let [n, c, h, w] = x;
+    let inputs = vec![
+        image(x, Kind::Unit(1.0)),
+        input("w", Shape::Filter { k, c, r: 3, s: 3 }, Kind::Unit(1.0)),
+        input("b", Shape::Channels { c: k }, Kind::Unit(1.0)),
+    ];
+    let build = boxed(move |_, t| {
+        let y = t[0].conv2d(t[1], Geometry::same(3, 3)).bias(t[2]).relu();
+        vec![if max { y.max_pool(window) } else { y.avg_pool(window, true) }]
+    });
+    let taps = window.size[0] * window.size[1];
+    Case {
+        name: format!("conv relu {} n{n} c{c} {h}x{w} k{k}", if max { "max_pool" } else { "avg_pool" }),
+        family: "fused chains",
+        inputs,
+        build,
+        bound: Bound::Sums { forward: 9 * c + taps + 8, backward: 9 * k + n * h * w + taps + 8 },
+        bench: false,
+    }
+}
+
+/// A residual connection: the gradient of `x` is a sum of two.
+pub fn residual(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("residual n{n} c{c} {h}x{w}"),
+        family: "add",
+        inputs: vec![image(x, Kind::Unit(1.0)), input("w", Shape::Filter { k: c, c, r: 3, s: 3 }, Kind::Unit(1.0))],
+        build: boxed(|_, t| vec![t[0].conv2d(t[1], Geometry::same(3, 3)).add(t[0])]),
+        bound: Bound::Sums { forward: 9 * c + 2, backward: 9 * c + n * h * w + 2 },
+        bench: false,
+    }
+}
+
+fn window_name(x: [usize; 4], w: Window) -> String {
+    let ([n, c, h, wide], [r, s], [a, b]) = (x, w.size, w.stride);
+    format!("n{n} c{c} {h}x{wide} {r}x{s} s{a}x{b} p{:?}", w.padding).replace(", ", ",")
+}
+
+/// Max pooling; the second result is which element won.
+pub fn max_pool(x: [usize; 4], window: Window) -> Case {
+    Case {
+        name: format!("max_pool {}", window_name(x, window)),
+        family: "max_pool",
+        inputs: vec![image(x, Kind::Apart)],
+        build: boxed(move |g, t| g.record(MaxPool(window), t)),
+        bound: Bound::Sums { forward: 0, backward: window.size[0] * window.size[1] },
+        bench: false,
+    }
+}
+
+/// Average pooling.
+pub fn avg_pool(x: [usize; 4], window: Window, include: bool) -> Case {
+    let taps = window.size[0] * window.size[1];
+    Case {
+        name: format!("avg_pool {}{}", window_name(x, window), if include { " include" } else { "" }),
+        family: "avg_pool",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(move |_, t| vec![t[0].avg_pool(window, include)]),
+        // A division may cost 2.5 ulp: 5 u.
+        bound: Bound::Sums { forward: taps + 5, backward: taps + 5 },
+        bench: false,
+    }
+}
+
+/// Global average pooling.
+pub fn global_avg_pool(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("global_avg_pool n{n} c{c} {h}x{w}"),
+        family: "global_avg_pool",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(|_, t| vec![t[0].global_avg_pool()]),
+        bound: Bound::Sums { forward: h * w + 5, backward: 5 },
+        bench: false,
+    }
+}
+
+/// A bias by itself.
+pub fn bias(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("bias n{n} c{c} {h}x{w}"),
+        family: "bias",
+        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::Channels { c }, Kind::Unit(1.0))],
+        build: boxed(|_, t| vec![t[0].bias(t[1])]),
+        bound: Bound::Sums { forward: 1, backward: n * h * w },
+        bench: false,
+    }
+}
+
+/// ReLU by itself.
+pub fn relu(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("relu n{n} c{c} {h}x{w}"),
+        family: "relu",
+        inputs: vec![image(x, Kind::Apart)],
+        build: boxed(|_, t| vec![t[0].relu()]),
+        bound: Bound::Sums { forward: 0, backward: 0 },
+        bench: false,
+    }
+}
+
+/// Addition by itself.
+pub fn add(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("add n{n} c{c} {h}x{w}"),
+        family: "add",
+        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::image(n, c, h, w), Kind::Unit(1.0))],
+        build: boxed(|_, t| vec![t[0].add(t[1])]),
+        bound: Bound::Sums { forward: 1, backward: 0 },
+        bench: false,
+    }
+}
+
+/// Element-wise product by itself.
+pub fn multiply(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("multiply n{n} c{c} {h}x{w}"),
+        family: "multiply",
+        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::image(n, c, h, w), Kind::Unit(1.0))],
+        build: boxed(|_, t| vec![t[0].multiply(t[1])]),
+        bound: Bound::Sums { forward: 1, backward: 1 },
+        bench: false,
+    }
+}
+
+/// Dropout with its own random numbers; the reference draws the same.
+pub fn dropout(x: [usize; 4], p: f32) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("dropout n{n} c{c} {h}x{w} p {p}"),
+        family: "dropout",
+        inputs: vec![image(x, Kind::Unit(1.0)), input("random", Shape::flat(4), Kind::Words)],
+        build: boxed(move |_, t| vec![t[0].dropout(p, 3, t[1])]),
+        // 1 / (1 - p) is rounded, and the product.
+        bound: Bound::Sums { forward: 2, backward: 2 },
+        bench: false,
+    }
+}
+
+/// Bilinear resizing.
+pub fn resize(x: [usize; 4], size: [usize; 2], align: bool) -> Case {
+    let [n, c, h, w] = x;
+    // Outputs that one input pixel reaches along each axis.
+    let reach = |from: usize, to: usize| 2.0 * (to as f64 / from as f64).ceil() + 2.0;
+    let terms = reach(h, size[0]) * reach(w, size[1]);
+    Case {
+        name: format!("resize n{n} c{c} {h}x{w} to {}x{}{}", size[0], size[1], if align { " corners" } else { "" }),
+        family: "resize",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(move |_, t| vec![t[0].resize(size, align)]),
+        // Four values <= 1, each with two weights of absolute error 2 u and five roundings; backward, at most `terms` of
+        // them in a sum.
+        bound: Bound::Absolute { forward: 36.0, backward: terms * (9.0 + terms) },
+        bench: false,
+    }
+}
+
+/// The Grad-CAM map of given gradients.
+pub fn grad_cam(x: [usize; 4], relu: bool) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("grad_cam n{n} c{c} {h}x{w}{}", if relu { " relu" } else { "" }),
+        family: "grad_cam",
+        inputs: vec![image(x, Kind::Fixed(1.0)), input("gradient", Shape::image(n, c, h, w), Kind::Fixed(1.0))],
+        build: boxed(move |_, t| vec![t[1].global_avg_pool().apply(CamMap { relu }, &[t[0]])]),
+        bound: Bound::Sums { forward: h * w + c + 6, backward: 0 },
+        bench: false,
+    }
+}
+
+/// Maps divided by their maxima.
+pub fn cam_normalize(n: usize, h: usize, w: usize) -> Case {
+    Case {
+        name: format!("cam_normalize n{n} {h}x{w}"),
+        family: "grad_cam",
+        inputs: vec![image([n, 1, h, w], Kind::Fixed(1.0))],
+        build: boxed(|_, t| {
+            let (map, top) = t[0].cam_normalize();
+            vec![map, top]
+        }),
+        // One division of 2.5 ulp, or a reciprocal and a product.
+        bound: Bound::Absolute { forward: 8.0, backward: 0.0 },
+        bench: false,
+    }
+}
+
+/// A heat map over a gray image.
+pub fn overlay(n: usize, h: usize, w: usize, colors: Colors) -> Case {
+    Case {
+        name: format!("overlay n{n} {h}x{w} {colors:?}").to_lowercase(),
+        family: "colormap",
+        inputs: vec![image([n, 1, h, w], Kind::Fixed(1.1)), input("gray", Shape::image(n, 1, h, w), Kind::Fixed(1.0))],
+        build: boxed(move |_, t| {
+            vec![t[0].colormap(colors), t[0].overlay(t[1], Overlay { colors, alpha: 0.4, by_value: true })]
+        }),
+        // Horner's scheme on Turbo's polynomial: ten roundings, coefficients that add up to 393 at most.
+        bound: Bound::Absolute { forward: 10.0 * 393.0 + 16.0, backward: 0.0 },
+        bench: false,
+    }
+}
+
+/// Augmentation with arbitrary maps (far more than a rotation; half of what they show is outside).
+pub fn augment(x: [usize; 4], border: Border) -> Case {
+    let [n, c, h, w] = x;
+    let reach = (h + w + 1) as f64;
+    Case {
+        name: format!("augment n{n} c{c} {h}x{w} {border:?}").to_lowercase(),
+        family: "augment",
+        inputs: vec![image(x, Kind::Fixed(1.0)), input("warp", Shape::flat(n * crate::ops::WARP), Kind::Fixed(1.0))],
+        build: boxed(move |_, t| vec![t[0].augment(t[1], border)]),
+        // Positions up to h + w + 1 with three roundings each; along each axis values change by at most 2 a pixel (3 to a
+        // border of 2); then ten roundings of numbers up to 3.
+        bound: Bound::Absolute { forward: 2.0 * 3.0 * 3.0 * reach + 30.0, backward: 0.0 },
+        bench: false,
+    }
+}
+
+/// A constant row.
+pub fn fill(len: usize) -> Case {
+    Case {
+        name: format!("fill {len}"),
+        family: "fill",
+        inputs: Vec::new(),
+        build: boxed(move |g, _| g.record(Fill { shape: Shape::flat(len), value: -1.25 }, &[])),
+        bound: Bound::Sums { forward: 0, backward: 0 },
+        bench: false,
+    }
+}
+
+/// Softmax of `n` rows of `c` classes, logits within ± `range`.
+pub fn softmax(n: usize, c: usize, range: f32) -> Case {
+    Case {
+        name: format!("softmax n{n} c{c} range {range}"),
+        family: "softmax",
+        inputs: vec![image([n, c, 1, 1], Kind::Unit(range))],
+        build: boxed(|_, t| vec![t[0].softmax()]),
+        bound: Bound::Softmax { classes: c, range: f64::from(range) },
+        bench: false,
+    }
+}
+
+/// Softmax cross entropy of `n` rows.
+pub fn cross_entropy(n: usize, c: usize, range: f32, padding: bool, weights: bool, smoothing: Smoothing) -> Case {
+    let mut inputs = vec![
+        image([n, c, 1, 1], Kind::Unit(range)),
+        input("labels", Shape::flat(n), Kind::Labels { classes: c, padding }),
+    ];
+    if weights {
+        inputs.push(input("class weights", Shape::Channels { c }, Kind::Positive));
+    }
+    let smooth = match smoothing {
+        Smoothing::None => "",
+        Smoothing::OverAll(_) => " over all",
+        Smoothing::Others(_) => " others",
+    };
+    let (pad, weigh) = (if padding { " padded" } else { "" }, if weights { " weights" } else { "" });
+    Case {
+        name: format!("cross_entropy n{n} c{c}{smooth}{weigh}{pad} range {range}"),
+        family: "cross_entropy",
+        inputs,
+        build: boxed(move |_, t| {
+            let (loss, per) = t[0].cross_entropy(t[1], smoothing, t.get(2).copied());
+            vec![loss, per]
+        }),
+        bound: Bound::CrossEntropy { classes: c, range: f64::from(range), rows: n },
+        bench: false,
+    }
+}
+
+/// The layers of DETL on `side` × `side` images (Basu & Mitra, arXiv:2004.10507, section III-B). With `tail`
+/// [`Tail::Bias`] instead of ReLU the derivatives of these many numbers have no kinks.
+pub fn detl(batch: usize, side: usize, tail: Tail) -> Vec<Case> {
+    let (mut all, mut c, mut s) = (Vec::new(), 1, side);
+    for k in crate::models::detl::BLOCKS {
+        for _ in 0..2 {
+            all.push(conv([batch, c, s, s], k, [3, 3], [1, 1], [0; 4], tail));
+            (c, s) = (k, s - 2);
+        }
+        all.push(max_pool([batch, c, s, s], Window::square(2)));
+        s /= 2;
+    }
+    let mut x = [batch, c, s, s];
+    for k in crate::models::detl::DENSE {
+        all.push(dense(x, k, tail));
+        x = [batch, k, 1, 1];
+    }
+    all.push(dense(x, 4, Tail::Bias));
+    all.push(cross_entropy(batch, 4, 3.0, false, false, Smoothing::None));
+    all.into_iter().map(|c| Case { name: format!("detl{side} {}", c.name), bench: true, ..c }).collect()
+}
