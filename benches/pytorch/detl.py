@@ -23,7 +23,8 @@ split.json, format "radiograd-split-1":
 
 A label is an index or a name from `classes`. Augmentation: rotation uniform in +-rotation_degrees, zoom uniform in
 1 +- scale, shift uniform in +-shift of the side, mirroring with probability 1/2 if `mirror` is true (or with the
-probability given), brightness added uniformly in +-brightness (x in [0, 1]); outside the image is its edge. Stage 2 is not augmented.
+probability given), brightness added uniformly in +-brightness (x in [0, 1]); outside the image is its edge. Stage 2 is mirrored if `stage2_mirror` says so,
+otherwise not augmented.
 
 Network: conv 3x3 valid + ReLU 32, 32, max pool 2, 64, 64, pool, 128, 128, pool, flatten (C H W), dense 256, ReLU,
 dense 128, ReLU, dense K. Initialisation as in the engine: weights uniform in +-sqrt(6 / fan_in) (He), biases zero.
@@ -127,6 +128,7 @@ class Protocol:
         self.momentum = float(values.get("momentum", 0.9))
         self.augment = values.get("augment") or {}
         self.class_weights = values.get("class_weights")
+        self.stage2_mirror = bool(values.get("stage2_mirror"))
         rule = values.get("normalise")
         # The text form documents the numbers; only the one known text is accepted, so that no other scaling is missed.
         if isinstance(rule, dict):
@@ -185,6 +187,9 @@ def fit(net, train, val, optimizer, epochs, stage1, protocol, rng, label):
         for i in range(0, len(x), protocol.batch):
             rows = order[i:i + protocol.batch]
             batch = protocol.augmented(x[rows], rng) if stage1 else x[rows]
+            if not stage1 and protocol.stage2_mirror:
+                flip = torch.rand(len(rows), generator=rng) < 0.5
+                batch = torch.where(flip.view(-1, 1, 1, 1), batch.flip(3), batch)
             # The mean over images of the weighted losses, as the engine has it; PyTorch's own divides by the weights' sum.
             loss = (F.cross_entropy(net(protocol.prepare(batch)), y[rows], reduction="none") * weights[y[rows]]).mean()
             optimizer.zero_grad()

@@ -1,6 +1,7 @@
 //! Batches: which images of a pool, with which labels, in which order; the last one of an epoch is padded.
 
 use crate::graph::Shape;
+use crate::ops::philox::{key, philox};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 /// A label that counts for nothing: padding of a batch.
@@ -33,6 +34,9 @@ impl Normalize {
 pub struct Samples<'a> {
     /// `[n, C, H, W]`; gray planes in [0, 1] have C = 1.
     pub data: &'a [f32],
+    /// The same of the images mirrored left to right, where training may show either: features of a frozen base cannot be
+    /// mirrored afterwards.
+    pub mirrored: Option<&'a [f32]>,
     /// C, H, W.
     pub shape: [usize; 3],
     /// Index of an image in `data`, and its class.
@@ -60,8 +64,16 @@ impl Samples<'_> {
         Shape::image(n, c, h, w)
     }
 
-    /// Fills `batch` with the items at `positions`, padded to `size` with black images that count for nothing.
-    pub(super) fn fill(&self, batch: &mut Batch, positions: &[usize], size: usize, normalize: Normalize) {
+    /// Fills `batch` with the items at `positions`, padded to `size` with black images that count for nothing. `draw`:
+    /// seed and epoch by which each image is mirrored or not, where there are mirrored ones.
+    pub(super) fn fill(
+        &self,
+        batch: &mut Batch,
+        positions: &[usize],
+        size: usize,
+        normalize: Normalize,
+        draw: Option<(u64, usize)>,
+    ) {
         let size_one = self.size();
         batch.items.clear();
         batch.items.extend_from_slice(positions);
@@ -69,13 +81,22 @@ impl Samples<'_> {
         batch.labels.clear();
         for at in positions {
             let (image, label) = self.items[*at];
-            let source = &self.data[image * size_one..(image + 1) * size_one];
+            let view = match (self.mirrored, draw) {
+                (Some(mirrored), Some((seed, epoch))) if coin(seed, epoch, image) => mirrored,
+                _ => self.data,
+            };
+            let source = &view[image * size_one..(image + 1) * size_one];
             batch.pixels.extend(source.iter().map(|v| (v - normalize.mean) * normalize.scale));
             batch.labels.push(label as u32);
         }
         batch.pixels.resize(size * size_one, 0.0);
         batch.labels.resize(size, PADDING);
     }
+}
+
+/// A fair coin for an image in an epoch.
+fn coin(seed: u64, epoch: usize, image: usize) -> bool {
+    philox([image as u32, epoch as u32, 0x6d69_7272, 0], key(seed))[0] & 1 == 1
 }
 
 /// The order of an epoch: a shuffle that follows from seed and epoch alone.
@@ -103,9 +124,9 @@ mod tests {
     #[test]
     fn a_short_batch_is_padded_with_labels_that_count_for_nothing() {
         let planes = [0.5, 0.75, 1.0, 0.0];
-        let samples = Samples { data: &planes, shape: [1, 1, 1], items: &[(2, 1), (0, 0)] };
+        let samples = Samples { data: &planes, mirrored: None, shape: [1, 1, 1], items: &[(2, 1), (0, 0)] };
         let mut b = Batch::default();
-        samples.fill(&mut b, &[0, 1], 3, Normalize::CENTERED);
+        samples.fill(&mut b, &[0, 1], 3, Normalize::CENTERED, None);
         assert_eq!(b.pixels, [2.0, 0.0, 0.0]);
         assert_eq!(b.labels, [1, 0, PADDING]);
     }

@@ -140,7 +140,7 @@ pub fn fit(
                 fit.interrupted = true;
                 break;
             }
-            train.fill(&mut buffer, part, batch, options.normalize);
+            train.fill(&mut buffer, part, batch, options.normalize, Some((options.seed, epoch)));
             let numbers = optimizer.advance(rate);
             let mut feeds = vec![
                 (images, Feed::F32(&buffer.pixels)),

@@ -12,10 +12,6 @@ use crate::eval::metrics_file::Dropped;
 use crate::train::interrupt;
 use std::path::PathBuf;
 
-/// Patients of the synthetic cohort: pre-training and cross-validation; 1.9 images each on average.
-const PATIENTS: [usize; 2] = [500, 280];
-const SMOKE_PATIENTS: [usize; 2] = [40, 60];
-
 /// All images of a run.
 pub struct Cohort {
     /// What the data is.
@@ -82,7 +78,7 @@ impl Cohort {
             let (a, b) = (phantom::MIN_SIDE, phantom::MAX_SIDE);
             return Err(Error::Usage(format!("--side {}: synthetic radiographs have {a} to {b} pixels", o.side)));
         }
-        let [first, second] = if o.smoke { SMOKE_PATIENTS } else { PATIENTS };
+        let [first, second] = o.patients();
         let stage1 = phantom::generate_binary(o.seed, first, o.side);
         let stage2 = phantom::generate(o.seed, second, o.side);
         let count = stage2.len();
@@ -122,7 +118,7 @@ impl Cohort {
         lesions: Option<Vec<Vec<u8>>>,
         dropped: Vec<Dropped>,
     ) -> Result<Cohort> {
-        let split = SplitOptions { folds: o.folds, by: o.split, seed: o.seed, ..Default::default() };
+        let split = SplitOptions { folds: o.folds(), by: o.split, seed: o.seed, ..Default::default() };
         let parts = selection.split(&split)?;
         Ok(Cohort { name, root, selection, parts, planes, lesions, dropped })
     }

@@ -54,7 +54,7 @@ impl Explained {
         let chosen: Vec<usize> = (0..test.len()).filter(|i| all || wanted[*i]).collect();
         let items: Vec<Item> = chosen.iter().map(|i| test[*i]).collect();
         let targets: Vec<usize> = chosen.iter().map(|i| predicted[*i]).collect();
-        let samples = Samples { data: &cohort.planes.data, shape: [1, side, side], items: &items };
+        let samples = Samples { data: &cohort.planes.data, mirrored: None, shape: [1, side, side], items: &items };
         let sizes = (side, STAGE2_CLASSES.len(), batch);
         let maps = GradCam::new(gpu, network, weights, sizes, NORMALIZE)?.explain(gpu, &samples, &targets)?;
         for ((at, (id, class)), e) in chosen.iter().zip(&items).zip(&maps) {

@@ -48,12 +48,13 @@ pub const STAGE2_TRAINABLE: [&str; 2] = ["block3.*", "fc*"];
 /// Features of the frozen base by image id.
 struct Features {
     data: Vec<f32>,
+    mirrored: Option<Vec<f32>>,
     shape: [usize; 3],
 }
 
 impl Features {
     fn samples<'s>(&'s self, items: &'s [Item]) -> Samples<'s> {
-        Samples { data: &self.data, shape: self.shape, items }
+        Samples { data: &self.data, mirrored: self.mirrored.as_deref(), shape: self.shape, items }
     }
 }
 
@@ -125,7 +126,7 @@ impl Run<'_> {
         let fresh = self.network.init(o.side, classes, o.seed);
         let options = FitOptions {
             epochs: o.stage1_epochs(),
-            batch: o.batch,
+            batch: o.batch(),
             optimizer: Optimizer::adam(),
             schedule: Schedule::Cosine { max: o.lr1, min: 0.0, epochs: o.stage1_epochs() },
             trainable: Trainable::All,
@@ -170,7 +171,7 @@ impl Run<'_> {
         debug_assert_eq!(new, ["fc3.weight", "fc3.bias"], "only the last layer is new");
         let options = FitOptions {
             epochs: o.stage2_epochs(),
-            batch: o.batch,
+            batch: o.batch(),
             optimizer: Optimizer::sgd(0.9),
             schedule: Schedule::Constant { lr: o.lr2() },
             trainable: Trainable::Matching(STAGE2_TRAINABLE.map(String::from).to_vec()),
@@ -191,12 +192,12 @@ impl Run<'_> {
         }
         let weights = Rc::new(result.params.upload(self.gpu)?);
         let tested = features.samples(test);
-        let sizes = (&tested, STAGE2_CLASSES.len(), o.batch);
+        let sizes = (&tested, STAGE2_CLASSES.len(), o.batch());
         let logits = Predictor::new(self.gpu, &head, &weights, sizes, Normalize::NONE)?.logits(self.gpu, &tested)?;
         let truth: Vec<usize> = test.iter().map(|i| i.1).collect();
         let predicted: Vec<usize> = logits.iter().map(|l| crate::train::argmax(l)).collect();
         let classes: Vec<String> = STAGE2_CLASSES.map(String::from).to_vec();
-        self.explained.add(self.gpu, &self.network, &weights, self.cohort, (o.side, o.batch), test, &predicted)?;
+        self.explained.add(self.gpu, &self.network, &weights, self.cohort, (o.side, o.batch()), test, &predicted)?;
         let training = FoldTraining {
             train_images: train.len() as u64,
             validation_images: val.len() as u64,
@@ -225,25 +226,41 @@ impl Run<'_> {
     }
 
     fn samples<'s>(&'s self, items: &'s [Item]) -> Samples<'s> {
-        Samples { data: &self.cohort.planes.data, shape: [1, self.options.side, self.options.side], items }
+        Samples {
+            data: &self.cohort.planes.data,
+            mirrored: None,
+            shape: [1, self.options.side, self.options.side],
+            items,
+        }
     }
 
-    /// The frozen base's features of all Data-B images: computed once, they serve every fold and epoch of stage 2, which
-    /// has no augmentation. The weights come out bit-equal to training through the frozen base (`kernels-tests`).
+    /// The frozen base's features of all Data-B images (and of the mirrored ones, if stage 2 mirrors): computed once, they
+    /// serve every fold and epoch of stage 2, which has no other augmentation. The weights come out bit-equal to training through the frozen base (`kernels-tests`).
     fn features(&self, base: &ParamStore) -> Result<Features> {
         let items = &self.cohort.selection.stage2;
         let samples = self.samples(items);
         let weights = Rc::new(base.upload(self.gpu)?);
         let (mut predictor, shape) =
-            Predictor::base(self.gpu, &self.network, &weights, (&samples, self.options.batch), NORMALIZE)?;
-        let rows = predictor.logits(self.gpu, &samples)?;
+            Predictor::base(self.gpu, &self.network, &weights, (&samples, self.options.batch()), NORMALIZE)?;
         let size: usize = shape.iter().product();
         let last = items.iter().map(|i| i.0).max().unwrap_or(0);
-        let mut data = vec![0.0; (last + 1) * size];
-        for ((id, _), row) in items.iter().zip(&rows) {
-            data[id * size..(id + 1) * size].copy_from_slice(row);
-        }
-        Ok(Features { data, shape })
+        let mut compute = |samples: &Samples| -> Result<Vec<f32>> {
+            let rows = predictor.logits(self.gpu, samples)?;
+            let mut data = vec![0.0; (last + 1) * size];
+            for ((id, _), row) in items.iter().zip(&rows) {
+                data[id * size..(id + 1) * size].copy_from_slice(row);
+            }
+            Ok(data)
+        };
+        let data = compute(&samples)?;
+        let mirrored = if self.options.stage2_mirror() {
+            let mut planes = self.cohort.planes.data.clone();
+            planes.chunks_mut(self.options.side).for_each(<[f32]>::reverse);
+            Some(compute(&Samples { data: &planes, ..samples })?)
+        } else {
+            None
+        };
+        Ok(Features { data, mirrored, shape })
     }
 
     fn keep_history(&mut self, stage: u32, fold: Option<u32>, f: &Fit) {

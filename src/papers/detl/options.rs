@@ -19,6 +19,9 @@ pub struct Options {
     /// What stage 1 learns from: nih (normal, 13 findings) or kermany (normal, pneumonia).
     #[arg(long, default_value = "nih")]
     pub source: PretrainOn,
+    /// Synthetic patients for stage 1 and for the folds, about two images each.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', num_args = 2)]
+    pub patients: Option<Vec<usize>>,
     /// Side of the network's input in pixels.
     #[arg(long, default_value_t = 64)]
     pub side: usize,
@@ -38,12 +41,15 @@ pub struct Options {
     /// nothing but to say the larger class. The paper does not say.
     #[arg(long, value_enum, default_value = "balanced")]
     pub class_weights: ClassWeights,
-    /// Images a step.
-    #[arg(long, default_value_t = 16)]
-    pub batch: usize,
-    /// Folds of the cross-validation.
-    #[arg(long, default_value_t = 5)]
-    pub folds: usize,
+    /// Mirror images at random in stage 2 as well. The paper augments stage 1 only; the synthetic run always mirrors.
+    #[arg(long)]
+    pub mirror: bool,
+    /// Images a step; 16 with --data, else 8.
+    #[arg(long)]
+    pub batch: Option<usize>,
+    /// Folds of the cross-validation; 5 with --data, as in the paper, else 3.
+    #[arg(long)]
+    pub folds: Option<usize>,
     /// patient: all images of a patient are in one fold. image: as in the paper, to show the gap.
     #[arg(long, default_value = "patient")]
     pub split: SplitBy,
@@ -102,11 +108,14 @@ impl Options {
     /// [`Error::Usage`] naming the option.
     pub fn check(&self) -> Result<()> {
         let no = |m: String| Err(Error::Usage(m));
-        if self.folds < 2 {
-            return no(format!("--folds {}: 2 or more", self.folds));
+        if self.folds() < 2 {
+            return no(format!("--folds {}: 2 or more", self.folds()));
         }
-        if self.batch == 0 || self.batch > 1024 {
-            return no(format!("--batch {}: 1 to 1024", self.batch));
+        if !(1..=1024).contains(&self.batch()) {
+            return no(format!("--batch {}: 1 to 1024", self.batch()));
+        }
+        if let Some(p) = self.patients.as_ref().filter(|p| p.len() != 2 || p.iter().any(|n| !(8..=100_000).contains(n))) {
+            return no(format!("--patients {p:?}: two numbers, each 8 to 100000"));
         }
         if self.stage1_epochs() == 0 || self.stage2_epochs() == 0 {
             return no("--stage1-epochs and --stage2-epochs: 1 or more".into());
@@ -123,7 +132,7 @@ impl Options {
     pub fn stage1_epochs(&self) -> usize {
         self.stage1_epochs.unwrap_or(match (self.smoke, &self.data) {
             (true, _) => 1,
-            (_, None) => 5,
+            (_, None) => 3,
             _ => 40,
         })
     }
@@ -137,9 +146,33 @@ impl Options {
         })
     }
 
+    /// Images a step. The synthetic run has few images and needs many steps.
+    pub fn batch(&self) -> usize {
+        self.batch.unwrap_or(if self.data.is_none() { 8 } else { 16 })
+    }
+
+    /// Folds of the cross-validation.
+    pub fn folds(&self) -> usize {
+        self.folds.unwrap_or(if self.data.is_none() { 3 } else { 5 })
+    }
+
+    /// Whether stage 2 mirrors: asked for, or the synthetic run, which is short of images.
+    pub fn stage2_mirror(&self) -> bool {
+        self.mirror || self.data.is_none()
+    }
+
+    /// Synthetic patients of stage 1 and of the folds.
+    pub fn patients(&self) -> [usize; 2] {
+        match (self.patients.as_deref(), self.smoke) {
+            (Some(&[a, b]), _) => [a, b],
+            (_, true) => [40, 60],
+            _ => [400, 300],
+        }
+    }
+
     /// Learning rate of stage 2. The synthetic run is short and has its own.
     pub fn lr2(&self) -> f64 {
-        self.lr2.unwrap_or(if self.data.is_none() { 5e-3 } else { 1e-4 })
+        self.lr2.unwrap_or(if self.data.is_none() { 7e-3 } else { 1e-4 })
     }
 
     /// How to open the device.
@@ -199,8 +232,8 @@ mod tests {
     fn impossible_options_are_refused_by_name() {
         let o = Options::new();
         for (bad, name) in [
-            (Options { folds: 1, ..o.clone() }, "--folds"),
-            (Options { batch: 0, ..o.clone() }, "--batch"),
+            (Options { folds: Some(1), ..o.clone() }, "--folds"),
+            (Options { batch: Some(0), ..o.clone() }, "--batch"),
             (Options { lr1: f64::NAN, ..o.clone() }, "--lr1"),
             (Options { stage1_epochs: Some(0), ..o.clone() }, "--stage1-epochs"),
             (Options { memory: Some("lots".into()), ..o.clone() }, "--memory"),

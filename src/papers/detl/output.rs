@@ -36,8 +36,9 @@ pub(super) fn split_file(cohort: &Cohort, o: &Options) -> Result<PathBuf> {
     let file = cohort.selection.split_file(&cohort.parts, &cohort.root, o.side, o.seed);
     let mut value = serde_json::to_value(&file).map_err(|e| Error::Internal(format!("split.json: {e}")))?;
     value["protocol"] = json!({
-        "stage1_epochs": o.stage1_epochs(), "stage2_epochs": o.stage2_epochs(), "batch": o.batch,
+        "stage1_epochs": o.stage1_epochs(), "stage2_epochs": o.stage2_epochs(), "batch": o.batch(),
         "lr1": o.lr1, "lr2": o.lr2(), "momentum": 0.9,
+        "stage2_mirror": o.stage2_mirror(),
         "class_weights": o.class_weights(&cohort.parts.train1, cohort.selection.stage1_classes.len()),
         "augment": {
             "rotation_degrees": AUGMENT.rotation_degrees, "scale": AUGMENT.scale, "shift": AUGMENT.shift,
@@ -79,7 +80,10 @@ pub(super) fn blank(gpu: &Gpu, o: &Options, cohort: &Cohort) -> Result<Metrics> 
         },
         StageInfo {
             name: "stage 2".into(),
-            task: STAGE2_CLASSES.join(", "),
+            task: match o.stage2_mirror() {
+                true => format!("{}; images mirrored at random", STAGE2_CLASSES.join(", ")),
+                false => STAGE2_CLASSES.join(", "),
+            },
             optimizer: "SGD, momentum 0.9".into(),
             learning_rate: o.lr2(),
             schedule: "constant".into(),
@@ -99,10 +103,10 @@ pub(super) fn blank(gpu: &Gpu, o: &Options, cohort: &Cohort) -> Result<Metrics> 
         network: network.name.into(),
         parameters: count(STAGE2_CLASSES.len(), &stage2).0 as u64,
         side: o.side as u32,
-        batch: o.batch as u32,
+        batch: o.batch() as u32,
         preprocessing: format!("{PREPROCESSING}; {}", super::NORMALIZE.describe()),
         split,
-        planned_folds: o.folds as u32,
+        planned_folds: o.folds() as u32,
         stages,
         seeds: BTreeMap::from([("all".into(), o.seed)]),
         adapter: gpu.info.name.clone(),
