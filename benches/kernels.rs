@@ -22,8 +22,11 @@ const CONVS: [(&str, [usize; 6]); 8] = [
 ];
 
 /// A dense layer: N, features, outputs.
-const DENSE: [(&str, [usize; 3]); 3] =
-    [("gemm 512^3", [512, 512, 512]), ("detl fc1 N16 2048 256", [16, 2048, 256]), ("detl fc2 N16 256 128", [16, 256, 128])];
+const DENSE: [(&str, [usize; 3]); 3] = [
+    ("gemm 512^3", [512, 512, 512]),
+    ("detl fc1 N16 2048 256", [16, 2048, 256]),
+    ("detl fc2 N16 256 128", [16, 256, 128]),
+];
 
 fn main() {
     let gpu = common::open();
@@ -37,7 +40,14 @@ fn main() {
     }
     let dense: &[_] = if common::smoke() { &DENSE[2..] } else { &DENSE };
     for (name, [n, f, k]) in dense {
-        linear(&gpu, &mut rows, name, Shape::image(*n, *f, 1, 1), Shape::Filter { k: *k, c: *f, r: 1, s: 1 }, Geometry::VALID);
+        linear(
+            &gpu,
+            &mut rows,
+            name,
+            Shape::image(*n, *f, 1, 1),
+            Shape::Filter { k: *k, c: *f, r: 1, s: 1 },
+            Geometry::VALID,
+        );
     }
     streaming(&gpu, &mut rows);
     common::report("kernels", &gpu, &c, &rows);
@@ -81,7 +91,8 @@ fn streaming(gpu: &Gpu, rows: &mut Vec<Row>) {
         let graph = Graph::new();
         let (x, dy) = (graph.input("x", shape), graph.input("dy", shape));
         let outputs = build(&graph, x, dy);
-        let feeds: Vec<(Tensor, u64)> = if name.contains("add") || name.contains("gradient") { vec![(x, 1), (dy, 2)] } else { vec![(x, 1)] };
+        let feeds: Vec<(Tensor, u64)> =
+            if name.contains("add") || name.contains("gradient") { vec![(x, 1), (dy, 2)] } else { vec![(x, 1)] };
         run(gpu, rows, name, &graph, outputs, &feeds, false);
     }
     if common::wanted("max pool gradient") {
@@ -90,7 +101,15 @@ fn streaming(gpu: &Gpu, rows: &mut Vec<Row>) {
         let y = x.max_pool(Window::square(2));
         let dy = graph.input("dy", y.shape());
         let dx = y.gradients_with(dy, &[x]);
-        run(gpu, rows, "max pool 2x2 gradient 64 MiB", &graph, dx.into_iter().flatten().collect(), &[(x, 1), (dy, 2)], false);
+        run(
+            gpu,
+            rows,
+            "max pool 2x2 gradient 64 MiB",
+            &graph,
+            dx.into_iter().flatten().collect(),
+            &[(x, 1), (dy, 2)],
+            false,
+        );
     }
     if common::wanted("adam") {
         adam(gpu, rows, shape.elements());
@@ -115,7 +134,15 @@ fn adam(gpu: &Gpu, rows: &mut Vec<Row>, len: usize) {
 }
 
 /// Times every dispatch of a graph after feeding random inputs.
-fn run(gpu: &Gpu, rows: &mut Vec<Row>, name: &str, graph: &Graph, outputs: Vec<Tensor>, feeds: &[(Tensor, u64)], arithmetic: bool) {
+fn run(
+    gpu: &Gpu,
+    rows: &mut Vec<Row>,
+    name: &str,
+    graph: &Graph,
+    outputs: Vec<Tensor>,
+    feeds: &[(Tensor, u64)],
+    arithmetic: bool,
+) {
     let (mut plan, _weights) = common::plan(gpu, graph, outputs);
     let values: Vec<Vec<f32>> = feeds.iter().map(|(t, s)| common::numbers(t.shape().elements(), *s)).collect();
     let fed: Vec<_> = feeds.iter().zip(&values).map(|((t, _), v)| (*t, radiograd::Feed::F32(v))).collect();

@@ -49,10 +49,12 @@ fn step(gpu: &Gpu, name: &str, side: usize, batch: usize, train: bool) -> Row {
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec).expect("fits");
     let pixels = common::numbers(x.shape().elements(), 5);
     let truth: Vec<u32> = (0..batch as u32).map(|i| i % 4).collect();
-    let flops: f64 = (0..plan.size().0).filter_map(|i| {
-        let words: Vec<&str> = plan.line(i).split_whitespace().collect();
-        words.iter().position(|w| *w == "GFLOP").and_then(|at| words[at - 1].parse::<f64>().ok())
-    }).sum();
+    let flops: f64 = (0..plan.size().0)
+        .filter_map(|i| {
+            let words: Vec<&str> = plan.line(i).split_whitespace().collect();
+            words.iter().position(|w| *w == "GFLOP").and_then(|at| words[at - 1].parse::<f64>().ok())
+        })
+        .sum();
     let mut times = Vec::new();
     for i in 0..if common::smoke() { 2 } else { 9 } {
         let numbers = optimizer.advance(1e-4);

@@ -95,7 +95,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let name = args.first().cloned().unwrap_or_default();
-    let n: Vec<usize> = args.iter().skip(1).map(|a| a.parse().map_err(|e| format!("{a}: {e}"))).collect::<Result<_, _>>()?;
+    let n: Vec<usize> =
+        args.iter().skip(1).map(|a| a.parse().map_err(|e| format!("{a}: {e}"))).collect::<Result<_, _>>()?;
     let gpu = Gpu::with(&GpuOptions { checked: Some(false), ..Default::default() })?;
     let graph = Graph::new();
     let mut optimizer = Optimizer::adam();

@@ -31,7 +31,8 @@ fn main() -> radiograd::Result<()> {
             sides[i] = u32::from(column >= 8);
         }
         let hyper = adam.advance(3e-3);
-        let feeds = [(images, Feed::F32(&pixels)), (labels, Feed::U32(&sides)), (spec.hyper.unwrap(), Feed::F32(&hyper))];
+        let feeds =
+            [(images, Feed::F32(&pixels)), (labels, Feed::U32(&sides)), (spec.hyper.unwrap(), Feed::F32(&hyper))];
         let outputs = plan.run(&gpu, &feeds)?;
         if step % 10 == 9 {
             println!("step {:2}  loss {:.4}", step + 1, outputs[0][0]);

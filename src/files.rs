@@ -28,7 +28,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         let mode = std::fs::Permissions::from_mode(0o644);
         tmp.as_file().set_permissions(mode).map_err(Error::io(path, "cannot set permissions"))?;
     }
-    tmp.persist(path).map_err(|e| Error::Io { path: path.to_path_buf(), action: "cannot rename into place", source: e.error })?;
+    tmp.persist(path).map_err(|e| Error::Io {
+        path: path.to_path_buf(),
+        action: "cannot rename into place",
+        source: e.error,
+    })?;
     Ok(())
 }
 

@@ -120,7 +120,8 @@ fn devices(choice: Option<String>, json: bool) -> Result<(), Error> {
 }
 
 fn selftest(name: Option<String>, filter: &str, unchecked: bool, json: bool) -> Result<(), Error> {
-    let options = GpuOptions { adapter: AdapterChoice { name }, checked: Some(!unchecked), guards: true, ..Default::default() };
+    let options =
+        GpuOptions { adapter: AdapterChoice { name }, checked: Some(!unchecked), guards: true, ..Default::default() };
     let gpu = Gpu::with(&options)?;
     eprintln!("{}, shader modules {}", gpu.describe(), if unchecked { "unchecked" } else { "checked" });
     let mut progress = None;

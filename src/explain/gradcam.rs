@@ -84,7 +84,10 @@ impl GradCam {
             for (i, ((image, _), target)) in items.iter().zip(targets).enumerate() {
                 let source = &samples.data[image * plane..(image + 1) * plane];
                 let n = self.normalize;
-                pixels[i * plane..(i + 1) * plane].iter_mut().zip(source).for_each(|(p, v)| *p = (v - n.mean) * n.scale);
+                pixels[i * plane..(i + 1) * plane]
+                    .iter_mut()
+                    .zip(source)
+                    .for_each(|(p, v)| *p = (v - n.mean) * n.scale);
                 one_hot[i * self.classes + target] = 1.0;
             }
             let feeds = [(self.input, Feed::F32(&pixels)), (self.upstream, Feed::F32(&one_hot))];

@@ -78,7 +78,9 @@ pub async fn select(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result
 
 fn announce_software(info: &wgpu::AdapterInfo) {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| eprintln!("radiograd: no GPU found, computing on the CPU with {} ({})", info.name, info.driver_info));
+    ONCE.call_once(|| {
+        eprintln!("radiograd: no GPU found, computing on the CPU with {} ({})", info.name, info.driver_info)
+    });
 }
 
 /// One line an adapter: index, name, type, backend, PCI address.
@@ -90,7 +92,8 @@ pub fn describe(index: usize, i: &wgpu::AdapterInfo) -> String {
 fn pick(infos: &[wgpu::AdapterInfo], request: Option<(String, &'static str)>) -> Result<usize> {
     use wgpu::DeviceType as T;
     let Some((want, origin)) = request else {
-        let rank = |t: T| [T::DiscreteGpu, T::IntegratedGpu, T::VirtualGpu, T::Other, T::Cpu].iter().position(|x| *x == t);
+        let rank =
+            |t: T| [T::DiscreteGpu, T::IntegratedGpu, T::VirtualGpu, T::Other, T::Cpu].iter().position(|x| *x == t);
         return (0..infos.len())
             .min_by_key(|i| (rank(infos[*i].device_type), *i))
             .ok_or_else(|| Error::NoAdapter("no adapter".into()));
@@ -133,13 +136,19 @@ mod tests {
     #[test]
     fn hardware_comes_before_software_and_names_select() {
         use wgpu::DeviceType::*;
-        let all = [info("llvmpipe", Cpu, ""), info("NVIDIA H200", DiscreteGpu, "0000:01:00.0"), info("NVIDIA H200", DiscreteGpu, "0000:02:00.0")];
+        let all = [
+            info("llvmpipe", Cpu, ""),
+            info("NVIDIA H200", DiscreteGpu, "0000:01:00.0"),
+            info("NVIDIA H200", DiscreteGpu, "0000:02:00.0"),
+        ];
         let ask = |s: &str| pick(&all, Some((s.into(), "--adapter")));
         assert_eq!(pick(&all, None).unwrap(), 1);
         assert_eq!(ask("LLVM").unwrap(), 0);
         assert_eq!(ask("2").unwrap(), 2);
         assert_eq!(ask("0000:02:00.0").unwrap(), 2);
-        for (s, part) in [("h200", "several adapters match"), ("radeon", "no adapter matches"), ("7", "there is no adapter 7")] {
+        for (s, part) in
+            [("h200", "several adapters match"), ("radeon", "no adapter matches"), ("7", "there is no adapter 7")]
+        {
             let e = ask(s).unwrap_err();
             assert!(e.to_string().contains(part) && e.to_string().contains("llvmpipe"), "{e}");
             assert_eq!(e.exit_code(), 3);

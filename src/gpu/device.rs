@@ -191,7 +191,10 @@ impl Gpu {
         let size = bytes.next_multiple_of(4).max(4);
         if size > self.limits.max_buffer_size {
             let limit = self.limits.max_buffer_size;
-            return Err(Error::Memory(format!("{label}: {size} bytes needed, {} allows {limit} a buffer", self.info.name)));
+            return Err(Error::Memory(format!(
+                "{label}: {size} bytes needed, {} allows {limit} a buffer",
+                self.info.name
+            )));
         }
         let d = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let buffer = self.device.create_buffer(&d);

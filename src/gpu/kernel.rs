@@ -145,7 +145,9 @@ fn reflect(module: &naga::Module, entry: &str) -> Result<Reflection, String> {
         }
         match v.space {
             Space::Uniform if b.binding == 0 => params = Some(v.ty),
-            Space::Storage { access } if b.binding > 0 => storage.push((b.binding, access.contains(StorageAccess::STORE))),
+            Space::Storage { access } if b.binding > 0 => {
+                storage.push((b.binding, access.contains(StorageAccess::STORE)))
+            }
             _ => return Err(format!("{name}: binding 0 is the uniform Params, 1 and up are storage")),
         }
     }
@@ -160,7 +162,8 @@ fn reflect(module: &naga::Module, entry: &str) -> Result<Reflection, String> {
     if writes.len() > 8 {
         return Err(format!("{} storage buffers, WebGPU allows 8", writes.len()));
     }
-    let TypeInner::Struct { members, span } = &module.types[params.ok_or("no uniform Params at binding 0")?].inner else {
+    let TypeInner::Struct { members, span } = &module.types[params.ok_or("no uniform Params at binding 0")?].inner
+    else {
         return Err("Params is no struct".into());
     };
     let mut fields = Vec::new();

@@ -51,8 +51,20 @@ pub struct Tuning {
 /// without 64-bit integers. The rows for hardware GPUs
 /// are starting points from the literature on blocked SGEMM, tested for correctness only: no GPU was at hand.
 pub const TABLE: &[Tuning] = &[
-    Tuning { name: "cpu-8", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: true }, fill: 32, gflops: 30.0, gbytes: 8.0 },
-    Tuning { name: "cpu-8-f32", core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: false }, fill: 32, gflops: 30.0, gbytes: 8.0 },
+    Tuning {
+        name: "cpu-8",
+        core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: true },
+        fill: 32,
+        gflops: 30.0,
+        gbytes: 8.0,
+    },
+    Tuning {
+        name: "cpu-8-f32",
+        core: Core::Subgroup { rows: 32, pixels: 4, weight_rows: 32, load64: false },
+        fill: 32,
+        gflops: 30.0,
+        gbytes: 8.0,
+    },
     Tuning {
         name: "discrete",
         core: Core::Workgroup { bm: 128, bn: 64, bk: 16, tm: 8, tn: 4 },
@@ -82,7 +94,8 @@ pub fn named(name: &str) -> Result<Tuning> {
 
 /// The row for an adapter: the subgroup core where subgroups are exactly 8 wide, else workgroup tiles.
 pub fn for_adapter(info: &wgpu::AdapterInfo, features: wgpu::Features) -> Tuning {
-    let fixed8 = info.subgroup_min_size == 8 && info.subgroup_max_size == 8 && features.contains(wgpu::Features::SUBGROUP);
+    let fixed8 =
+        info.subgroup_min_size == 8 && info.subgroup_max_size == 8 && features.contains(wgpu::Features::SUBGROUP);
     let row = match info.device_type {
         wgpu::DeviceType::Cpu if fixed8 && features.contains(wgpu::Features::SHADER_INT64) => "cpu-8",
         wgpu::DeviceType::Cpu if fixed8 => "cpu-8-f32",

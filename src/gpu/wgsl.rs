@@ -33,7 +33,8 @@ pub fn expand(
     overrides: Overrides,
     prelude: &dyn Fn(&str) -> Option<&'static str>,
 ) -> Result<String, String> {
-    let mut e = Expander { entry, overrides, prelude, values: HashMap::new(), imported: Vec::new(), out: String::new() };
+    let mut e =
+        Expander { entry, overrides, prelude, values: HashMap::new(), imported: Vec::new(), out: String::new() };
     e.values.insert(entry.to_string(), 1);
     let lines: Vec<&str> = source.text.lines().collect();
     e.block(source.file, &lines, 0, &[])?;
@@ -81,7 +82,8 @@ impl Expander<'_> {
                     i += 1;
                 }
                 "param" => {
-                    let (name, default) = rest.split_once('=').ok_or_else(|| at("expected #param NAME = default".into()))?;
+                    let (name, default) =
+                        rest.split_once('=').ok_or_else(|| at("expected #param NAME = default".into()))?;
                     let (name, default) = (name.trim(), default.trim());
                     let value = match self.overrides.iter().find(|(n, _)| *n == name) {
                         Some((_, v)) => *v,
@@ -103,7 +105,8 @@ impl Expander<'_> {
                             self.block(file, &lines[e + 1..end], first + e + 1, vars)?;
                         }
                     } else {
-                        let (name, range) = rest.split_once(" in ").ok_or_else(|| at("expected #for I in A..B".into()))?;
+                        let (name, range) =
+                            rest.split_once(" in ").ok_or_else(|| at("expected #for I in A..B".into()))?;
                         let (a, b) = range.split_once("..").ok_or_else(|| at("expected A..B".into()))?;
                         let (a, b) = (self.eval(a, vars).map_err(at)?, self.eval(b, vars).map_err(at)?);
                         for v in a..b {
@@ -149,7 +152,12 @@ impl Expander<'_> {
 
     fn eval(&self, text: &str, vars: &[(String, i64)]) -> Result<i64, String> {
         let lookup = |name: &str| {
-            vars.iter().rev().find(|(n, _)| n == name).map(|(_, v)| *v).or_else(|| self.values.get(name).copied()).unwrap_or(0)
+            vars.iter()
+                .rev()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| *v)
+                .or_else(|| self.values.get(name).copied())
+                .unwrap_or(0)
         };
         let mut p = Parser { text: text.as_bytes(), at: 0, lookup: &lookup };
         let v = p.binary(0)?;
@@ -208,7 +216,9 @@ impl Parser<'_> {
         let mut a = self.binary(level + 1)?;
         loop {
             self.space();
-            let Some(op) = operators.iter().find(|o| self.text[self.at..].starts_with(o.as_bytes())) else { return Ok(a) };
+            let Some(op) = operators.iter().find(|o| self.text[self.at..].starts_with(o.as_bytes())) else {
+                return Ok(a);
+            };
             self.at += op.len();
             let b = self.binary(level + 1)?;
             a = match *op {
@@ -277,7 +287,10 @@ mod tests {
 
     #[test]
     fn params_become_constants_and_overrides_win() {
-        assert_eq!(run("#param A = 4\n#param B = A*2 // doubled\nx", "main", &[("A", 8)]).unwrap(), "const A: u32 = 8u;\nconst B: u32 = 16u;\nx\n");
+        assert_eq!(
+            run("#param A = 4\n#param B = A*2 // doubled\nx", "main", &[("A", 8)]).unwrap(),
+            "const A: u32 = 8u;\nconst B: u32 = 16u;\nx\n"
+        );
     }
 
     #[test]
@@ -292,7 +305,9 @@ mod tests {
         let t = "#for I in 0..2\n#for J in I..2\nlet a{I}_{J*4+1} = vec4<f32>(); if x { y(); }\n#end\n#end\nstruct S { a: u32 }";
         let out = run(t, "main", &[]).unwrap();
         assert_eq!(out.matches("if x { y(); }").count(), 3);
-        assert!(out.contains("a0_1") && out.contains("a0_5") && out.contains("a1_5") && out.contains("struct S { a: u32 }"));
+        assert!(
+            out.contains("a0_1") && out.contains("a0_5") && out.contains("a1_5") && out.contains("struct S { a: u32 }")
+        );
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub fn gradients<'g>(
             continue;
         }
         let handle = |v: &ValueId| Tensor { graph, id: *v };
-        let (x, y): (Vec<_>, Vec<_>) = (node.inputs.iter().map(handle).collect(), node.outputs.iter().map(handle).collect());
+        let (x, y): (Vec<_>, Vec<_>) =
+            (node.inputs.iter().map(handle).collect(), node.outputs.iter().map(handle).collect());
         let start = graph.len();
         let back = node.op.gradient(&x, &y, dy, &needs);
         for ((input, need), d) in node.inputs.iter().zip(&needs).zip(back) {

@@ -161,7 +161,11 @@ impl Graph {
     /// As [`Graph::record`].
     #[track_caller]
     pub fn record_at<'g>(&'g self, path: String, op: Rc<dyn Op>, inputs: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
-        assert!(inputs.iter().all(|t| std::ptr::eq(t.graph, self)), "{path} / {}: an input is of another graph", op.name());
+        assert!(
+            inputs.iter().all(|t| std::ptr::eq(t.graph, self)),
+            "{path} / {}: an input is of another graph",
+            op.name()
+        );
         let shapes: Vec<Shape> = inputs.iter().map(|t| t.shape()).collect();
         let outputs = match op.shapes(&shapes) {
             Ok(s) => s,

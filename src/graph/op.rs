@@ -34,7 +34,13 @@ pub trait Op: Any {
 
     /// Gradient of the loss for each input, recorded as further nodes; `dy` belongs to output 0. Where `wanted[i]` is
     /// false nothing may be recorded for input i. `None` also where an input has no gradient (labels).
-    fn gradient<'g>(&self, x: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>>;
+    fn gradient<'g>(
+        &self,
+        x: &[Tensor<'g>],
+        y: &[Tensor<'g>],
+        dy: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>>;
 
     /// FLOPs and bytes of one run.
     fn cost(&self, xs: &[Shape], ys: &[Shape]) -> Cost {

@@ -51,7 +51,14 @@ impl Layers {
     /// # Panics
     /// When the filter does not fit.
     #[track_caller]
-    pub fn conv2d<'g>(&self, x: Tensor<'g>, name: &str, k: usize, [r, s]: [usize; 2], geometry: Geometry) -> Tensor<'g> {
+    pub fn conv2d<'g>(
+        &self,
+        x: Tensor<'g>,
+        name: &str,
+        k: usize,
+        [r, s]: [usize; 2],
+        geometry: Geometry,
+    ) -> Tensor<'g> {
         let _scope = x.graph().scope(name);
         let (_, c, _, _) = x.nchw();
         let w = self.param(x, "weight", Shape::Filter { k, c, r, s });

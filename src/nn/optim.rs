@@ -178,7 +178,8 @@ impl Update for Optimizer {
 
     fn launch(&self, hyper: Operand, chunk: usize, words: usize) -> Launch {
         let nesterov = matches!(self.rule, Rule::Sgd { nesterov: true, .. });
-        let params = vec![("NESTEROV", i64::from(nesterov)), ("KERAS", i64::from(self.convention == Convention::Keras))];
+        let params =
+            vec![("NESTEROV", i64::from(nesterov)), ("KERAS", i64::from(self.convention == Convention::Keras))];
         let mut buffers = vec![hyper, Operand::Chunk(Arena::Grad, chunk), Operand::Chunk(Arena::Param, chunk)];
         buffers.extend((0..self.moments()).map(|m| Operand::Chunk(Arena::Moment(m), chunk)));
         let quads = words / 4;

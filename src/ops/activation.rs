@@ -67,7 +67,13 @@ impl Op for ReluGrad {
         k.elementwise(SOURCE, "relu_grad", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        x: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        dy: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         // Linear in dy, flat in y.
         vec![wanted[0].then(|| dy.apply(ReluGrad, &[x[1]])), None]
     }

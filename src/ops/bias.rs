@@ -50,7 +50,13 @@ impl Op for Bias {
         k.elementwise(SOURCE, "bias_add", &[], &params, &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
-    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        _: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        dy: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         vec![wanted[0].then_some(dy), wanted[1].then(|| dy.apply(BiasGrad, &[]))]
     }
 }

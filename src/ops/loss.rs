@@ -141,7 +141,13 @@ impl Op for CrossEntropy {
         k.launch(SOURCE, "cross_entropy", &[("WEIGHTS", i64::from(self.weights))], &params, &buffers, 1);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        x: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        dy: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         let others: Vec<Tensor> = x[1..].iter().copied().chain([dy]).collect();
         let dx = wanted[0].then(|| x[0].apply(CrossEntropyGrad(self.clone()), &others));
         [dx, None, None][..x.len()].to_vec()

@@ -13,7 +13,9 @@ use std::sync::OnceLock;
 /// One device for all tests of this program, with bounds checks and guard bands.
 pub fn gpu() -> &'static Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| Gpu::with(&GpuOptions { checked: Some(true), guards: true, ..Default::default() }).expect("an adapter"))
+    GPU.get_or_init(|| {
+        Gpu::with(&GpuOptions { checked: Some(true), guards: true, ..Default::default() }).expect("an adapter")
+    })
 }
 
 /// `n` numbers in [-1, 1) from a stream.

@@ -6,8 +6,8 @@ use super::report::{MemoryReport, bytes};
 use super::weights::Weights;
 use super::{Buffers, Dispatch, Input, Output, Plan};
 use crate::error::{Error, Result};
-use crate::gpu::kernel::{self, Word};
 use crate::gpu::Gpu;
+use crate::gpu::kernel::{self, Word};
 use crate::graph::record::Arena;
 use std::rc::Rc;
 
@@ -113,9 +113,10 @@ fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, moments: usize) -> Memor
         activations: draft.slots.words.iter().map(|w| *w as u64 * 4 + 2 * guard(gpu)).sum(),
         unshared: draft.unshared * 4,
         transfer: inputs * (1 + ring) + outputs * ring + uniforms,
-        largest: draft.largest.as_ref().map_or_else(String::new, |(path, s)| {
-            format!("{path} {s} {}", bytes(s.words() as u64 * 4))
-        }),
+        largest: draft
+            .largest
+            .as_ref()
+            .map_or_else(String::new, |(path, s)| format!("{path} {s} {}", bytes(s.words() as u64 * 4))),
     }
 }
 
@@ -266,10 +267,11 @@ impl Plan {
             let hit = words.iter().enumerate().find(|(i, w)| !inside.contains(i) && **w != f32::NAN.to_bits());
             if let Some((i, w)) = hit {
                 let v = f32::from_bits(*w);
-                return Err(Error::Numerics(format!("a kernel wrote {v} to word {i} of a slot whose words are {inside:?}")));
+                return Err(Error::Numerics(format!(
+                    "a kernel wrote {v} to word {i} of a slot whose words are {inside:?}"
+                )));
             }
         }
         Ok(())
     }
-
 }

@@ -160,7 +160,8 @@ impl Draft {
 
     /// Inputs and parameters that the nodes read, or that are asked for directly.
     fn place_sources(&mut self, graph: &Graph, weights: &Weights, nodes: &[Node], roots: &[ValueId]) -> Result<()> {
-        let mut used: Vec<ValueId> = nodes.iter().flat_map(|n| n.inputs.iter().copied()).chain(roots.iter().copied()).collect();
+        let mut used: Vec<ValueId> =
+            nodes.iter().flat_map(|n| n.inputs.iter().copied()).chain(roots.iter().copied()).collect();
         used.sort_unstable();
         used.dedup();
         for v in used {
@@ -176,7 +177,9 @@ impl Draft {
                     })?;
                     if slot.shape != value.shape {
                         let (n, have, want) = (&value.name, slot.shape, value.shape);
-                        return Err(Error::Usage(format!("parameter {n}: the weights hold {have}, the graph needs {want}")));
+                        return Err(Error::Usage(format!(
+                            "parameter {n}: the weights hold {have}, the graph needs {want}"
+                        )));
                     }
                     self.places.insert(v, Place::Param(self.params.len()));
                     self.params.push((v, value.name));
@@ -188,7 +191,12 @@ impl Draft {
     }
 
     /// Gradients of an optimizer's parameters lie in the gradient arena, where its one dispatch finds them.
-    fn place_gradients(&mut self, weights: &Weights, spec: &PlanSpec, describe: impl Fn(ValueId) -> Value) -> Result<()> {
+    fn place_gradients(
+        &mut self,
+        weights: &Weights,
+        spec: &PlanSpec,
+        describe: impl Fn(ValueId) -> Value,
+    ) -> Result<()> {
         if spec.update.is_none() {
             return Ok(());
         }

@@ -164,8 +164,7 @@ impl Plan {
         if let Some(buffer) = self.rings.down.get(ring) {
             let view = buffer.slice(..).get_mapped_range().map_err(|e| Error::Internal(format!("read back: {e}")))?;
             for o in &self.outputs {
-                let words: Vec<f32> =
-                    bytemuck::pod_collect_to_vec(&view[o.offset as usize..][..o.shape.words() * 4]);
+                let words: Vec<f32> = bytemuck::pod_collect_to_vec(&view[o.offset as usize..][..o.shape.words() * 4]);
                 outputs.push(world(o.shape, o.integer, &words));
             }
             drop(view);

@@ -55,7 +55,10 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Memory`] when one parameter exceeds a storage binding or the device has no room, with the figures.
-    pub fn upload<'a>(gpu: &Gpu, params: impl IntoIterator<Item = (&'a str, Shape, bool, &'a [f32])>) -> Result<Weights> {
+    pub fn upload<'a>(
+        gpu: &Gpu,
+        params: impl IntoIterator<Item = (&'a str, Shape, bool, &'a [f32])>,
+    ) -> Result<Weights> {
         let params: Vec<_> = params.into_iter().collect();
         let align = (gpu.limits.min_storage_buffer_offset_alignment as usize / 4).max(4);
         let limit = (gpu.limits.max_storage_buffer_binding_size / 4).min(gpu.limits.max_buffer_size / 4) as usize;
@@ -79,8 +82,7 @@ impl Weights {
                 w.by_name.insert(name.to_string(), w.slots.len());
                 w.slots.push(Slot { name: name.to_string(), shape: *shape, trainable, chunk, offset });
             }
-            let usage =
-                wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
             for (i, m) in memory.iter().enumerate() {
                 let label = format!("{} parameters {i}", if trainable { "trainable" } else { "frozen" });
                 let buffer = gpu.buffer(&label, m.len() as u64 * 4, usage)?;
@@ -134,7 +136,11 @@ impl Weights {
         for (name, v) in values {
             let slot = self.slot(name).ok_or_else(|| Error::Usage(format!("there is no parameter {name}")))?;
             if v.len() != slot.shape.elements() {
-                return Err(Error::Usage(format!("parameter {name} is {}, given were {} numbers", slot.shape, v.len())));
+                return Err(Error::Usage(format!(
+                    "parameter {name} is {}, given were {} numbers",
+                    slot.shape,
+                    v.len()
+                )));
             }
             all.push((slot, layout::to_memory(slot.shape, v)));
         }

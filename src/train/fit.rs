@@ -106,7 +106,8 @@ pub fn fit(
         }
     }
     let weights = Rc::new(used.upload(gpu)?);
-    let class_weights = options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
+    let class_weights =
+        options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
     let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, class_weights);
     let mut spec = options.optimizer.step_of(loss);
     spec.outputs.push(out.logits);
@@ -142,10 +143,7 @@ pub fn fit(
             }
             train.fill(&mut buffer, part, batch, options.normalize, Some((options.seed, epoch)));
             let numbers = optimizer.advance(rate);
-            let mut feeds = vec![
-                (images, Feed::F32(&buffer.pixels)),
-                (labels, Feed::U32(&buffer.labels)),
-            ];
+            let mut feeds = vec![(images, Feed::F32(&buffer.pixels)), (labels, Feed::U32(&buffer.labels))];
             feeds.extend(spec.hyper.map(|h| (h, Feed::F32(&numbers[..]))));
             let drawn = options.augment.map(|a| {
                 let ids: Vec<u32> = part.iter().map(|i| train.items[*i].0 as u32).collect();
@@ -165,7 +163,10 @@ pub fn fit(
             tally.queue(step, &buffer.labels);
             let done: Vec<StepResult> = plan.results().collect();
             tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
-            progress.advance(part.len() as u64, &format!("epoch {}/{}, loss {:.3}", epoch + 1, options.epochs, tally.recent));
+            progress.advance(
+                part.len() as u64,
+                &format!("epoch {}/{}, loss {:.3}", epoch + 1, options.epochs, tally.recent),
+            );
         }
         let done = plan.finish(gpu)?;
         tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;

@@ -21,7 +21,9 @@ impl Progress {
     pub fn new(label: &str, total: u64, unit: &'static str, quiet: bool) -> Progress {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(total);
-            let style = ProgressStyle::with_template(&format!("{{prefix:24}} {{bar:30}} {{pos}}/{{len}} {unit}  {{msg}}  eta {{eta}}"));
+            let style = ProgressStyle::with_template(&format!(
+                "{{prefix:24}} {{bar:30}} {{pos}}/{{len}} {unit}  {{msg}}  eta {{eta}}"
+            ));
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(label.to_string());
             bar
@@ -46,7 +48,12 @@ impl Progress {
             self.said = Instant::now();
             let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9);
             let (unit, label) = (self.unit, &self.label);
-            eprintln!("{label}: {}/{} {unit}, {rate:.0} {}/s, {note}, {left:.0} s left", self.done, self.total, short(unit));
+            eprintln!(
+                "{label}: {}/{} {unit}, {rate:.0} {}/s, {note}, {left:.0} s left",
+                self.done,
+                self.total,
+                short(unit)
+            );
         }
     }
 

@@ -59,7 +59,8 @@ pub fn metadata(path: &Path) -> Result<Metadata> {
 }
 
 fn read_metadata(path: &Path, bytes: &[u8]) -> Result<Metadata> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| Error::format(path, format!("no safetensors file: {e}")))?;
+    let (_, header) =
+        SafeTensors::read_metadata(bytes).map_err(|e| Error::format(path, format!("no safetensors file: {e}")))?;
     Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
 }
 
@@ -71,7 +72,8 @@ fn read_metadata(path: &Path, bytes: &[u8]) -> Result<Metadata> {
 pub fn load(path: &Path, params: &mut ParamStore) -> Result<Metadata> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read"))?;
     let info = read_metadata(path, &bytes)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::format(path, format!("no safetensors file: {e}")))?;
+    let file =
+        SafeTensors::deserialize(&bytes).map_err(|e| Error::format(path, format!("no safetensors file: {e}")))?;
     let mut problems = Vec::new();
     let mut values = Vec::new();
     for p in &params.params {

@@ -177,7 +177,13 @@ impl Op for Conv2d {
         launch::forward(k, &sizes, x, y[0], self.relu);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
+    fn gradient<'g>(
+        &self,
+        x: &[Tensor<'g>],
+        _: &[Tensor<'g>],
+        dy: Tensor<'g>,
+        wanted: &[bool],
+    ) -> Vec<Option<Tensor<'g>>> {
         assert!(!self.bias && !self.relu, "gradients are recorded before fusion");
         let geometry = self.geometry;
         let dx = Conv2dGradInput { geometry, input: x[0].shape(), mask: false };

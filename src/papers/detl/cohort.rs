@@ -143,7 +143,8 @@ impl Cohort {
 
     /// Images and patients of every class of Data-B.
     pub fn counts(&self) -> (Vec<u64>, Vec<u64>) {
-        let of = |class: usize| -> Vec<Item> { self.selection.stage2.iter().copied().filter(|i| i.1 == class).collect() };
+        let of =
+            |class: usize| -> Vec<Item> { self.selection.stage2.iter().copied().filter(|i| i.1 == class).collect() };
         let classes = 0..STAGE2_CLASSES.len();
         let images = classes.clone().map(|c| of(c).len() as u64).collect();
         (images, classes.map(|c| self.selection.patients(&of(c)) as u64).collect())

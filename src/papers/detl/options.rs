@@ -114,7 +114,8 @@ impl Options {
         if !(1..=1024).contains(&self.batch()) {
             return no(format!("--batch {}: 1 to 1024", self.batch()));
         }
-        if let Some(p) = self.patients.as_ref().filter(|p| p.len() != 2 || p.iter().any(|n| !(8..=100_000).contains(n))) {
+        if let Some(p) = self.patients.as_ref().filter(|p| p.len() != 2 || p.iter().any(|n| !(8..=100_000).contains(n)))
+        {
             return no(format!("--patients {p:?}: two numbers, each 8 to 100000"));
         }
         if self.stage1_epochs() == 0 || self.stage2_epochs() == 0 {
