@@ -50,7 +50,8 @@ pub struct CamImage {
     pub class: usize,
     /// [`energy_inside`] of its map.
     pub energy: Option<f64>,
-    /// [`uniform_share`] of its mask.
+    /// What a map without any preference would have inside: [`uniform_share`] of its mask, or [`energy_inside`] of a map of
+    /// ones where the map covers a part of the image only.
     pub uniform: f64,
     /// [`peak_inside`] of its map.
     pub peak: Option<bool>,
@@ -69,7 +70,7 @@ pub struct CamScores {
     pub energy_inside: Option<f64>,
     /// t interval of that mean over images.
     pub energy_interval: Option<Interval>,
-    /// Mean share of the image that the masks cover (over the same images): what a uniform map would have.
+    /// The mean of what a map without any preference would have inside (over the same images).
     pub uniform_share: Option<f64>,
     /// Share of maps whose maximum lies inside the mask.
     pub peak_inside: Option<f64>,

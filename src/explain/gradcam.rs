@@ -21,7 +21,8 @@ pub struct Explanation {
     pub target: usize,
     /// All class scores before softmax.
     pub logits: Vec<f32>,
-    /// The map enlarged to the input, [side × side] in [0, 1]; all zero where `peak` is 0.
+    /// The map at the input's size, [side × side] in [0, 1]: enlarged to where its cells lie in the image
+    /// ([`crate::models::Cells`]), 0 outside of them; all zero where `peak` is 0.
     pub map: Vec<f32>,
     /// The raw map's maximum; 0: the class found no evidence anywhere, and there is nothing to show.
     pub peak: f32,
@@ -38,6 +39,9 @@ pub struct GradCam {
     side: usize,
     classes: usize,
     normalize: Normalize,
+    /// Rows and columns of the enlarged map, and where it begins in the image.
+    frame: [usize; 2],
+    offset: usize,
 }
 
 impl GradCam {
@@ -60,10 +64,23 @@ impl GradCam {
         let gradient = out.logits.gradients_with(upstream, &[out.features])[0]
             .ok_or_else(|| Error::Internal("the scores do not depend on the features".into()))?;
         let (map, peak) = out.features.grad_cam(gradient, true).cam_normalize();
-        let large = map.resize([side, side], false);
+        let (_, _, h, w) = map.nchw();
+        let cells = network.cells;
+        let frame = [h * cells.stride, w * cells.stride];
+        let large = map.resize(frame, false);
         let outputs: Vec<Tensor> = vec![out.logits, large, peak, large.colormap(Colors::Turbo)];
         let plan = Plan::compile(gpu, &graph, weights, &PlanSpec { outputs, ..Default::default() })?;
-        Ok(GradCam { plan, input: x.id, upstream: upstream.id, batch, side, classes, normalize })
+        Ok(GradCam {
+            plan,
+            input: x.id,
+            upstream: upstream.id,
+            batch,
+            side,
+            classes,
+            normalize,
+            frame,
+            offset: cells.offset,
+        })
     }
 
     /// Explains the score of `targets[i]` for item i of `samples`.
@@ -97,18 +114,46 @@ impl GradCam {
                 return Err(Error::Internal("Grad-CAM has four outputs".into()));
             };
             for (i, target) in targets.iter().enumerate() {
+                let frame: usize = self.frame.iter().product();
                 // Colours come back as three planes; pictures want them pixel by pixel.
-                let colour = &colours[i * 3 * plane..(i + 1) * 3 * plane];
+                let colour = &colours[i * 3 * frame..(i + 1) * 3 * frame];
                 let byte = |v: f32| (v.clamp(0.0, 1.0) * 255.0).round() as u8;
+                let nothing = Colors::Turbo.rgb(0.0).map(|v| byte(v as f32));
+                let mut map = vec![0.0; plane];
+                let mut rgb = nothing.repeat(plane);
+                for (from, to) in self.placed() {
+                    map[to] = maps[i * frame + from];
+                    for c in 0..3 {
+                        rgb[3 * to + c] = byte(colour[c * frame + from]);
+                    }
+                }
                 all.push(Explanation {
                     target: *target,
                     logits: logits[i * self.classes..(i + 1) * self.classes].to_vec(),
-                    map: maps[i * plane..(i + 1) * plane].to_vec(),
+                    map,
                     peak: peaks[i],
-                    rgb: (0..plane).flat_map(|p| [0, 1, 2].map(|c| byte(colour[c * plane + p]))).collect(),
+                    rgb,
                 });
             }
         }
         Ok(all)
+    }
+
+    /// Pairs of pixels: in the enlarged map, and in the image.
+    fn placed(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let [h, w] = self.frame;
+        let inside = move |v: &usize| *v < self.side;
+        (0..h).flat_map(move |row| (0..w).map(move |column| (row, column))).filter_map(move |(row, column)| {
+            let (y, x) = (row + self.offset, column + self.offset);
+            (inside(&y) && inside(&x)).then_some((row * w + column, y * self.side + x))
+        })
+    }
+
+    /// A map without any preference, [side × side]: 1 where the network's cells lie, 0 elsewhere. What a real map is
+    /// compared with.
+    pub fn uniform(&self) -> Vec<f32> {
+        let mut map = vec![0.0; self.side * self.side];
+        self.placed().for_each(|(_, to)| map[to] = 1.0);
+        map
     }
 }

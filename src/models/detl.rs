@@ -3,7 +3,7 @@
 //! Twelve layers: 3×3 valid convolutions with ReLU, a 2×2 max pool after each pair, three dense layers. The paper gives no
 //! input side; 64, 128 and 224 are used here, one channel.
 
-use super::Outputs;
+use super::{Cells, Outputs};
 use crate::graph::{Graph, Tensor};
 use crate::nn::Layers;
 use crate::ops::{Geometry, Window};
@@ -16,6 +16,10 @@ pub const DENSE: [usize; 2] = [256, 128];
 
 /// The smallest input side that leaves a pixel after the last pool.
 pub const SMALLEST_SIDE: usize = 36;
+
+/// Cells of the last convolution's map. A valid 3×3 convolution shifts centres by one pixel, a 2×2 pool by half a pixel and
+/// doubles the distance: cell m is centred at 2·(2·(m + 2) + ½ + 2) + ½ + 2 = 4 m + 15.5, so it begins at pixel 4 m + 14.
+pub const CELLS: Cells = Cells { stride: 4, offset: 14 };
 
 /// Records DETL on images `x` [N, 1, S, S]; parameters are `block1.conv1.weight` … `fc3.bias`.
 ///

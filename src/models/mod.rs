@@ -23,6 +23,15 @@ type Record = for<'g> fn(&'g Graph, Tensor<'g>, usize, &Layers) -> Outputs<'g>;
 /// Records the part of a network before its cut.
 type RecordBase = for<'g> fn(&'g Graph, Tensor<'g>, &Layers) -> Tensor<'g>;
 
+/// The place of a feature map's cells in the image, in pixels; the same in both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cells {
+    /// Distance from cell to cell.
+    pub stride: usize,
+    /// Where the first cell begins.
+    pub offset: usize,
+}
+
 /// Which part of a network is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -37,6 +46,10 @@ pub struct Network {
     pub name: &'static str,
     /// The smallest side of its input that leaves a pixel at the end.
     pub smallest_side: usize,
+    /// Where Grad-CAM's cells lie in the image: cell i of a row is centred on the pixels from `offset + i · stride` to
+    /// `offset + (i + 1) · stride`. Unpadded convolutions eat a border, so the cells do not span the image, and stretching
+    /// the map over all of it would move the heat outwards by up to `offset` pixels.
+    pub cells: Cells,
     whole: Record,
     base: RecordBase,
     head: Record,
@@ -47,6 +60,7 @@ pub struct Network {
 pub const NETWORKS: &[Network] = &[Network {
     name: "detl12",
     smallest_side: detl::SMALLEST_SIDE,
+    cells: detl::CELLS,
     whole: detl::detl12,
     base: detl::base,
     head: detl::head,

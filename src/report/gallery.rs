@@ -19,7 +19,7 @@ pub struct GalleryItem {
     pub png: Vec<u8>,
     /// Share of the map's energy inside the mask, where there is a mask; `None` within for a map that is 0 everywhere.
     pub energy_inside: Option<Option<f64>>,
-    /// Share of the image that the mask covers.
+    /// The same share for a map without any preference.
     pub uniform_share: Option<f64>,
 }
 
@@ -51,7 +51,7 @@ pub fn cams(metrics: &Metrics, gallery: &[GalleryItem]) -> String {
         let (mask, target) = (escape(&cam.mask), escape(&cam.target));
         out += &format!(
             "<h3>Energy inside the {mask} masks</h3>\n{}<p class=\"note\">Share of the map's sum that lies inside the {mask} mask, \
-             for the score of the {target}; a uniform map would have the share of the image that the mask covers. Student's t \
+             for the score of the {target}; a uniform map is one without any preference, over the part of the image that the map covers. Student's t \
              interval over images. Maps that are 0 everywhere are counted as empty and are not in the means.</p>\n",
             table(&head, &rows)
         );

@@ -4,7 +4,7 @@ use super::{Cohort, NORMALIZE};
 use crate::data::detl::STAGE2_CLASSES;
 use crate::data::split_file::Item;
 use crate::error::Result;
-use crate::eval::cam_energy::{CamImage, energy_inside, peak_inside, uniform_share};
+use crate::eval::cam_energy::{CamImage, energy_inside, peak_inside};
 use crate::explain::{Explanation, GradCam};
 use crate::gpu::Gpu;
 use crate::models::Network;
@@ -56,19 +56,21 @@ impl Explained {
         let targets: Vec<usize> = chosen.iter().map(|i| predicted[*i]).collect();
         let samples = Samples { data: &cohort.planes.data, mirrored: None, shape: [1, side, side], items: &items };
         let sizes = (side, STAGE2_CLASSES.len(), batch);
-        let maps = GradCam::new(gpu, network, weights, sizes, NORMALIZE)?.explain(gpu, &samples, &targets)?;
+        let mut cam = GradCam::new(gpu, network, weights, sizes, NORMALIZE)?;
+        let maps = cam.explain(gpu, &samples, &targets)?;
+        let uniform = cam.uniform();
         for ((at, (id, class)), e) in chosen.iter().zip(&items).zip(&maps) {
             let mask = cohort.lesions.as_ref().map(|l| l[*id].as_slice());
             if let Some(mask) = mask {
                 self.cams.push(CamImage {
                     class: *class,
                     energy: energy_inside(&e.map, mask),
-                    uniform: uniform_share(mask).unwrap_or(0.0),
+                    uniform: energy_inside(&uniform, mask).unwrap_or(0.0),
                     peak: peak_inside(&e.map, mask),
                 });
             }
             if wanted[*at] {
-                self.gallery.push(picture(&samples, *id, *class, e, mask)?);
+                self.gallery.push(picture(&samples, (*id, *class), e, mask, &uniform)?);
             }
         }
         self.gallery.sort_by_key(|i| STAGE2_CLASSES.iter().position(|n| *n == i.truth));
@@ -76,7 +78,13 @@ impl Explained {
     }
 }
 
-fn picture(samples: &Samples, id: usize, class: usize, e: &Explanation, mask: Option<&[u8]>) -> Result<GalleryItem> {
+fn picture(
+    samples: &Samples,
+    (id, class): Item,
+    e: &Explanation,
+    mask: Option<&[u8]>,
+    uniform: &[f32],
+) -> Result<GalleryItem> {
     let side = samples.shape[1];
     let plane = side * side;
     let gray: Vec<u8> =
@@ -97,6 +105,6 @@ fn picture(samples: &Samples, id: usize, class: usize, e: &Explanation, mask: Op
         explained: predicted.into(),
         png: png_bytes(&picture)?,
         energy_inside: mask.map(|m| energy_inside(&e.map, m)),
-        uniform_share: mask.and_then(uniform_share),
+        uniform_share: mask.and_then(|m| energy_inside(uniform, m)),
     })
 }
