@@ -16,7 +16,8 @@ fn fma_peak(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
     let m = vec4<f32>(p.seed);
     let d = vec4<f32>(f32(l.x) * 1e-3 + 0.1);
 #for I in 0..4
-    var a{I} = vec4<f32>(f32(at + {I}u) * 1e-6);
+    // Four different components: equal ones would be computed once.
+    var a{I} = vec4<f32>(f32(at + {I}u)) * vec4<f32>(1e-6, 2e-6, 3e-6, 5e-6);
 #end
     for (var i = 0u; i < ROUNDS; i++) {
 #for J in 0..4

@@ -15,6 +15,7 @@
 #param SW = 2
 #param MASK = 0
 #param INCLUDE = 0
+#param PADDED = 1
 struct Params {
     grid_first: u32, grid_width: u32, grid_count: u32,
     rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32,
@@ -38,15 +39,25 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
 #for A in 0..R
 #for B in 0..S
             {
-                // Unsigned: a row above the image wraps to a huge number and is outside as well.
+                // Unsigned: a row above the image wraps to a huge number and is outside as well. Without padding a window
+                // is never outside, and the branch would cost software Vulkan more than the load.
                 let h = t.row * SH + {A}u - p.pad_top;
                 let w = t.column * SW + {B}u - p.pad_left;
+#if PADDED
                 if (h < p.other_rows && w < p.other_columns) {
+#end
                     let v = x[((t.image * p.other_rows + h) * p.other_columns + w) * p.channel_quads + t.quad];
+#if !PADDED && A + B == 0
+                    best = v;
+                    won = vec4<u32>(0u);
+#else
                     let better = (won == vec4<u32>(255u)) | (v > best) | (v != v);
                     best = select(best, v, better);
                     won = select(won, vec4<u32>({A*S+B}u), better);
+#end
+#if PADDED
                 }
+#end
             }
 #end
 #end

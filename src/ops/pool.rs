@@ -174,6 +174,7 @@ impl Op for MaxPool {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let Pixels { mut baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), self.0.padding);
         baked.extend(self.0.baked());
+        baked.push(("PADDED", i64::from(self.0.padding != [0; 4])));
         k.launch(SOURCE, "max_pool", &baked, &params, &[x[0].into(), y[0].into(), y[1].into()], groups);
     }
 
