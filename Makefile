@@ -2,8 +2,9 @@
 
 CARGO  ?= cargo
 OUT    ?= target/demo
+BENCHES = --bench kernels --bench models --bench overhead
 # The demonstration: synthetic radiographs, both training stages, folds, heat maps, one report.
-DEMO    = $(CARGO) run --release --example detl -- --smoke --out $(OUT)
+DEMO    = $(CARGO) run --release --example detl -- --out $(OUT)
 
 .PHONY: help demo test bench bench-smoke fmt fmt-check lint driver ci
 
@@ -23,10 +24,10 @@ test: driver
 	$(CARGO) test --no-fail-fast
 
 bench: driver
-	$(CARGO) bench
+	$(CARGO) bench $(BENCHES)
 
 bench-smoke: driver
-	$(CARGO) bench -- --test
+	BENCH_SMOKE=1 $(CARGO) bench $(BENCHES)
 
 fmt:
 	$(CARGO) fmt
