@@ -4,9 +4,9 @@
 //! u32, height u32 and the SHA-256 of its bytes (32), then the SHA-256 of all that, then the planes, f32 little endian.
 //! One file an image would mean as many flushes to disk as images.
 
-use crate::data::planes::{hex, le_bytes};
+use crate::data::planes::le_bytes;
 use crate::error::{Error, Result};
-use crate::files::write_atomic;
+use crate::files::{hex, write_atomic};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};

@@ -10,6 +10,7 @@ use crate::data::decode::{Plane, decode};
 use crate::data::pack::{Entry, Packs};
 use crate::data::resize::{MAX_SIDE, resize};
 use crate::error::{Error, Result};
+use crate::files::hex;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -87,10 +88,6 @@ impl Planes {
         }
         hex(&h.finalize())
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 pub(crate) fn le_bytes(values: &[f32]) -> Vec<u8> {

@@ -102,7 +102,7 @@ impl ParamStore {
             h.update(p.name.as_bytes());
             h.update(bytemuck::cast_slice::<f32, u8>(&p.values));
         }
-        h.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        crate::files::hex(&h.finalize())
     }
 
     /// The name of the first parameter that holds a NaN or an infinity.

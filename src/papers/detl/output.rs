@@ -11,7 +11,7 @@ use crate::eval::cam_energy::CamSummary;
 use crate::eval::cross_table::CrossTable;
 use crate::eval::folds::Overall;
 use crate::eval::metrics_file::{DataSummary, FORMAT, Metrics, RunInfo, SplitKind, StageInfo, Status};
-use crate::files::write_atomic;
+use crate::files::{hex, write_atomic};
 use crate::gpu::Gpu;
 use crate::models::Network;
 use crate::nn::{ParamStore, Trainable};
@@ -181,7 +181,7 @@ pub(super) fn results(out: &Path, m: &mut Metrics, explained: &Explained) -> Res
     m.overall = Overall::pool(&m.folds)?;
     m.cam = CamSummary::of("lesion", "predicted class", &m.data.classes, &explained.cams)?;
     if let Ok(text) = std::fs::read(out.join("split.json")) {
-        m.run.folds_sha256 = Some(Sha256::digest(&text).iter().map(|b| format!("{b:02x}")).collect());
+        m.run.folds_sha256 = Some(hex(&Sha256::digest(&text)));
     }
     let mut shown = m.clone();
     if shown.status == Status::Complete || crate::train::interrupt::requested() {
