@@ -11,6 +11,7 @@ pub const TESTS: &[Test] = &[
     ("modes::unchecked_equals_checked", unchecked_equals_checked),
     ("modes::every_tuning_row", every_tuning_row),
     ("modes::cut_dispatches_give_the_same_bits", cut_dispatches_give_the_same_bits),
+    ("modes::weights_larger_than_a_binding", weights_larger_than_a_binding),
 ];
 
 fn bits(outputs: &[Vec<f32>]) -> Vec<u32> {
@@ -83,9 +84,9 @@ fn cut_dispatches_give_the_same_bits() {
     };
     let settings = [
         // One group a dispatch; two-dimensional grids; both: pieces of a few groups, laid out two wide.
-        Cutting { dispatch_ms: 0.0, submit_ms: 0.0, groups: u32::MAX },
+        Cutting { dispatch_ms: 0.0, submit_ms: 0.0, ..Cutting::default() },
         Cutting { groups: 2, ..Cutting::default() },
-        Cutting { dispatch_ms: 1e-4, submit_ms: 1e-3, groups: 2 },
+        Cutting { dispatch_ms: 1e-4, submit_ms: 1e-3, groups: 2, ..Cutting::default() },
     ];
     for cutting in settings {
         let cut = open(GpuOptions { checked: Some(true), guards: true, cutting, ..GpuOptions::default() });
@@ -103,5 +104,30 @@ fn cut_dispatches_give_the_same_bits() {
             );
             count("cases bit-equal when cut", 1);
         }
+    }
+}
+
+/// A dense weight larger than a binding is bound part by part: forward, both gradients, bias and ReLU behind the last part.
+fn weights_larger_than_a_binding() {
+    let cutting = Cutting { binding: 4096, ..Cutting::default() };
+    for row in TABLE.iter().filter(|r| matches!(r.core, Core::Workgroup { .. }) || r.name == gpu().tuning.name) {
+        let tuning = Some(row.name.to_string());
+        let small = open(GpuOptions { checked: Some(true), guards: true, tuning, cutting, ..GpuOptions::default() });
+        for case in [
+            dense([3, 20, 2, 2], 33, Tail::Relu),
+            dense([2, 300, 1, 1], 9, Tail::Bias),
+            dense([2, 7, 3, 5], 17, Tail::Plain),
+            conv([1, 260, 1, 2], 8, [1, 1], [1, 1], [0; 4], Tail::Bias),
+        ] {
+            let words: Vec<usize> = case.inputs.iter().map(|i| i.shape.words()).collect();
+            assert!(words[1] > 1024 && words[0] <= 1024, "{}: {words:?}", case.name);
+            for r in check(&small, &case).unwrap_or_else(|e| panic!("{}: {e}", case.name)) {
+                assert!(r.ok, "{} / {}: {}", r.name, r.direction, r.note);
+                count("operations x directions with weights larger than a binding", 1);
+            }
+        }
+        // Activations are not: refused, with the figures.
+        let refused = check(&small, &relu([1, 4, 33, 17])).expect_err("8976 bytes in one binding of 4096");
+        assert!(refused.to_string().contains("8976") && refused.to_string().contains("4096"), "{refused}");
     }
 }

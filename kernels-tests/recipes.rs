@@ -28,6 +28,61 @@ pub enum Tail {
     Relu,
 }
 
+/// Concatenation of parts with these channels, in N, H, W.
+pub fn concat([n, h, w]: [usize; 3], channels: [usize; 3]) -> Case {
+    let names = ["a", "b", "c"];
+    let part = |(name, c): (&'static str, usize)| input(name, Shape::image(n, c, h, w), Kind::Unit(1.0));
+    Case {
+        name: format!("concat n{n} {channels:?} {h}x{w}"),
+        family: "concat",
+        inputs: names.into_iter().zip(channels).map(part).collect(),
+        build: boxed(|g, t| vec![g.concat(t)]),
+        bound: Bound::Sums { forward: 1, backward: 1 },
+        bench: false,
+    }
+}
+
+/// Channels `first..first + channels` of x.
+pub fn slice(x: [usize; 4], first: usize, channels: usize) -> Case {
+    Case {
+        name: format!("slice n{} c{} {}x{} {first}+{channels}", x[0], x[1], x[2], x[3]),
+        family: "slice",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(move |_, t| vec![t[0].slice_channels(first, channels)]),
+        bound: Bound::Sums { forward: 1, backward: 1 },
+        bench: false,
+    }
+}
+
+/// A dense block: 1×1 and 3×3 convolutions that read all before them and write their own channels beside it, in the same
+/// memory.
+pub fn dense_block([n, c, h, w]: [usize; 4], growth: usize, layers: usize) -> Case {
+    let mut inputs = vec![image([n, c, h, w], Kind::Unit(1.0))];
+    inputs.push(input("w0", Shape::Filter { k: c, c, r: 1, s: 1 }, Kind::Unit(0.5)));
+    for i in 0..layers {
+        inputs.push(input("narrow", Shape::Filter { k: 8, c: c + i * growth, r: 1, s: 1 }, Kind::Unit(0.5)));
+        inputs.push(input("wide", Shape::Filter { k: growth, c: 8, r: 3, s: 3 }, Kind::Unit(0.5)));
+    }
+    let build = boxed(move |g, t| {
+        let mut all = t[0].conv2d(t[1], Geometry::VALID);
+        for pair in t[2..].chunks(2) {
+            let new = all.conv2d(pair[0], Geometry::VALID).conv2d(pair[1], Geometry::same(3, 3));
+            all = g.concat(&[all, new]);
+        }
+        // Something reads the whole, so that it is no result itself and may host its parts.
+        vec![all.max_pool(Window::square(2))]
+    });
+    let terms = (c + layers * growth) * layers + 80 * layers + n * h * w;
+    Case {
+        name: format!("dense block n{n} c{c} {h}x{w} growth {growth} x{layers}"),
+        family: "concat",
+        inputs,
+        build,
+        bound: Bound::Sums { forward: terms, backward: terms },
+        bench: false,
+    }
+}
+
 /// A convolution of `x` [N, C, H, W] with `k` filters of `r` × `s`.
 pub fn conv(x: [usize; 4], k: usize, [r, s]: [usize; 2], stride: [usize; 2], padding: [usize; 4], tail: Tail) -> Case {
     let geometry = Geometry { stride, padding };

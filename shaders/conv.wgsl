@@ -177,14 +177,18 @@ fn conv2d_grad_input(@builtin(workgroup_id) wg: vec3<u32>, @builtin(subgroup_inv
     let row0 = group % row_tiles * (N_TILE / 4u);
     let tile = group / row_tiles;
     let m_first = tile % tiles * M_TILE;
+#if conv2d_forward
+    let split = p.split_first + tile / (tiles * phases);
+#else
     let split = tile / (tiles * phases);
+#end
     let tap_size = p.c_quads * 4u * p.k_quads;
 #if conv2d_forward
     let taps_r = p.r;
     let taps_s = p.s;
     let first_h = -i32(p.pad_top);
     let first_w = -i32(p.pad_left);
-    let w_first = 0u;
+    let w_first = 0u - p.w_skip;
     let w_step_r = p.s * tap_size;
     let w_step_s = tap_size;
 #else

@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
 #else
 #if MASK
-@group(0) @binding(2) var<storage, read> mask: array<vec4<f32>>;        // [out_quads]
+@group(0) @binding(2) var<storage, read> mask: array<vec4<f32>>;        // as out
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
 #else
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
@@ -49,7 +49,7 @@ fn gemm_reduce(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_i
 #end
     v = select(v, vec4<f32>(), (v < vec4<f32>()) & vec4<bool>(p.relu != 0u)); // NaN stays NaN
 #if MASK
-    v = select(vec4<f32>(), v, mask[i] > vec4<f32>());
+    v = select(vec4<f32>(), v, mask[at] > vec4<f32>());
 #end
 #if ACCUMULATE
     v += out[at];

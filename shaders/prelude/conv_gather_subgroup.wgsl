@@ -146,7 +146,7 @@
             v = select(v, vec4<f32>(), (v < vec4<f32>()) & vec4<bool>(whole && p.relu != 0u)); // NaN stays NaN
 #else
 #if MASK
-            v = select(vec4<f32>(), v, (quad(mask[pixel * row_quads + row0 + t]) > vec4<f32>()) | vec4<bool>(!whole));
+            v = select(vec4<f32>(), v, (quad(mask[pixel * out_pitch + out_first + row0 + t]) > vec4<f32>()) | vec4<bool>(!whole));
 #end
 #if ACCUMULATE
             v += select(vec4<f32>(), quad(out[at]), whole);

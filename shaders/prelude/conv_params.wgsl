@@ -20,6 +20,8 @@ struct Params {
     x_first: u32,    // first quad of x (dx) in its binding
     y_pitch: u32,    // the same for y (dy)
     y_first: u32,
+    split_first: u32, // forward: the first slice of this launch; a filter larger than a binding is worked on in runs of slices
+    w_skip: u32,     // forward: quads of the filter before its binding
     splits: u32,     // slices of the reduction; > 1: out is the workspace [splits][out_quads] and there is no epilogue
     split_size: u32, // units of the reduction in a slice (forward: c quads, grad_input: k quads, grad_weight: y rows n*p)
     out_quads: u32,  // quads of the dense output: stride of a slice in the workspace

@@ -60,11 +60,14 @@ pub struct Cutting {
     pub submit_ms: f64,
     /// At most so many workgroups in one dimension, or what the adapter allows if that is less.
     pub groups: u32,
+    /// At most so many bytes of a buffer in one binding, or what the adapter allows if that is less; larger tensors are
+    /// worked on in pieces.
+    pub binding: u64,
 }
 
 impl Default for Cutting {
     fn default() -> Cutting {
-        Cutting { dispatch_ms: 50.0, submit_ms: 400.0, groups: u32::MAX }
+        Cutting { dispatch_ms: 50.0, submit_ms: 400.0, groups: u32::MAX, binding: u64::MAX }
     }
 }
 
@@ -147,6 +150,11 @@ impl Gpu {
     pub fn describe(&self) -> String {
         let i = &self.info;
         format!("{} ({:?}, {:?}, {} {})", i.name, i.device_type, i.backend, i.driver, i.driver_info)
+    }
+
+    /// Words of a buffer that one binding holds.
+    pub fn binding_words(&self) -> usize {
+        (self.limits.max_storage_buffer_binding_size.min(self.cutting.binding) / 4) as usize
     }
 
     /// Whether kernels run on the CPU (lavapipe and its like).

@@ -15,6 +15,16 @@ pub struct Cost {
     pub bytes: f64,
 }
 
+/// Which images of an operation may lie inside wider ones, see [`super::record::View`]: its kernels then address pixels by
+/// `Recorder::view`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Views {
+    /// Inputs, one bit each.
+    pub inputs: u32,
+    /// The first output.
+    pub output: bool,
+}
+
 /// An operation of the graph. Backward kernels are operations too.
 pub trait Op: Any {
     /// Name as in the shader file and in messages: `conv2d_forward`.
@@ -48,12 +58,42 @@ pub trait Op: Any {
         Cost { flops: ys[0].elements() as f64, bytes: 4.0 * words as f64 }
     }
 
+    /// Which of its images may be channel slices of wider ones.
+    fn views(&self, xs: &[Shape], ys: &[Shape]) -> Views {
+        let _ = (xs, ys);
+        Views::default()
+    }
+
+    /// For concatenation and slices, which cost nothing where memory can be shared: the input, or the output, that is a
+    /// run of the other's channels, and its first channel.
+    fn parts(&self, xs: &[Shape], ys: &[Shape]) -> Vec<Part> {
+        let _ = (xs, ys);
+        Vec::new()
+    }
+
     /// One operation in place of this one and `next`, whose first input is this one's only output; the fused operation
     /// takes this one's inputs and then `next`'s others. `None` where there is no such kernel.
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
         let _ = next;
         None
     }
+}
+
+/// A run of channels of a wider value; see [`Op::parts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Input `input` is channels `first..` of the output.
+    InputInOutput {
+        /// Which input.
+        input: usize,
+        /// Its first channel in the output.
+        first: usize,
+    },
+    /// The output is channels `first..` of the first input.
+    OutputInInput {
+        /// Its first channel in the input.
+        first: usize,
+    },
 }
 
 /// Downcast helper: `op.is::<Relu>()`.

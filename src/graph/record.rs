@@ -2,7 +2,7 @@
 
 use super::graph::ValueId;
 use super::op::Cost;
-use super::shape::Shape;
+use super::shape::{Shape, padded};
 use crate::gpu::tuning::Tuning;
 use crate::gpu::{KernelKey, Source, Word};
 
@@ -24,9 +24,21 @@ pub enum Operand {
     Value(ValueId),
     /// Scratch memory of one node, by number.
     Workspace(usize),
+    /// Part of a value's memory, when the whole exceeds what one binding holds.
+    Part {
+        /// The value.
+        value: ValueId,
+        /// First word; a multiple of [`PART_ALIGN`].
+        first: usize,
+        /// How many words.
+        words: usize,
+    },
     /// A whole chunk of an arena.
     Chunk(Arena, usize),
 }
+
+/// Bindings start at multiples of this many words: 256 bytes, the most that any adapter asks for.
+pub const PART_ALIGN: usize = 64;
 
 impl From<ValueId> for Operand {
     fn from(v: ValueId) -> Operand {
@@ -49,23 +61,54 @@ pub struct Launch {
     pub cost: Cost,
 }
 
+/// How an image lies in its buffer, in quads of channels. Concatenation along the channels is done by letting each part live
+/// inside the whole: then the pixels of a part are further apart than its own channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// From one pixel to the next.
+    pub stride: usize,
+    /// Before the first pixel.
+    pub offset: usize,
+}
+
+/// What planning knows of a graph's values when an operation is asked for its launches.
+pub(crate) trait Values {
+    fn shape(&self, v: ValueId) -> Shape;
+    /// The value whose memory holds `v`, itself if it has its own, and the channel quads before it.
+    fn host(&self, v: ValueId) -> (ValueId, usize);
+}
+
 /// Collects the launches of one node.
 pub struct Recorder<'a> {
     /// The adapter's row of the tuning table.
     pub tuning: Tuning,
-    shapes: &'a dyn Fn(ValueId) -> Shape,
+    /// Words that one binding can hold.
+    pub binding_words: usize,
+    values: &'a dyn Values,
     pub(crate) launches: Vec<Launch>,
     pub(crate) workspaces: Vec<usize>,
 }
 
 impl<'a> Recorder<'a> {
-    pub(crate) fn new(tuning: Tuning, shapes: &'a dyn Fn(ValueId) -> Shape) -> Recorder<'a> {
-        Recorder { tuning, shapes, launches: Vec::new(), workspaces: Vec::new() }
+    pub(crate) fn new(tuning: Tuning, binding_words: usize, values: &'a dyn Values) -> Recorder<'a> {
+        Recorder { tuning, binding_words, values, launches: Vec::new(), workspaces: Vec::new() }
     }
 
     /// The shape of a value.
     pub fn shape(&self, v: ValueId) -> Shape {
-        (self.shapes)(v)
+        self.values.shape(v)
+    }
+
+    /// How an image lies in its buffer. Only operations whose [`super::Op::views`] says so meet one that is not dense.
+    pub fn view(&self, v: ValueId) -> View {
+        let (host, offset) = self.values.host(v);
+        let (_, c, _, _) = self.shape(host).nchw();
+        View { stride: padded(c) / 4, offset }
+    }
+
+    /// Whether these two lie in the same memory: one is a slice of the other, and there is nothing to copy.
+    pub fn share(&self, a: ValueId, b: ValueId) -> bool {
+        self.values.host(a).0 == self.values.host(b).0
     }
 
     /// Scratch memory of `words` 32-bit words that lives as long as this node runs.

@@ -183,10 +183,10 @@ fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Resul
         let step = &draft.steps[index];
         let kernel = gpu.kernel(step.launch.key.clone())?;
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: bind(&uniform, offset, size) }];
-        for (i, (place, words)) in step.places.iter().enumerate() {
-            let (buffer, offset) = locate(gpu, weights, draft, b, *place);
-            let after = if matches!(place, Place::Slot(_)) { guard(gpu) } else { 0 };
-            let resource = bind(buffer, offset, *words as u64 * 4 + after);
+        for (i, part) in step.bound.iter().enumerate() {
+            let (buffer, offset) = locate(gpu, weights, draft, b, part.place);
+            let after = if matches!(part.place, Place::Slot(_)) { guard(gpu) } else { 0 };
+            let resource = bind(buffer, offset + part.first as u64 * 4, part.words as u64 * 4 + after);
             entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
         }
         let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -232,10 +232,11 @@ fn locate<'b>(gpu: &Gpu, weights: &'b Weights, draft: &Draft, b: &'b Buffers, pl
 /// wgpu accepts two overlapping `read_write` ranges silently, so it is asserted here that what a kernel writes is bound
 /// nowhere else in its launch.
 fn disjoint(step: &super::draft::Step, writes: &[bool]) -> Result<(), String> {
-    for (i, (a, _)) in step.places.iter().enumerate() {
-        for (j, (b, _)) in step.places.iter().enumerate().skip(i + 1) {
-            if a == b && (writes[i] || writes[j]) {
-                return Err(format!("bindings {} and {} share {a:?} and one of them is written", i + 1, j + 1));
+    for (i, a) in step.bound.iter().enumerate() {
+        for (j, b) in step.bound.iter().enumerate().skip(i + 1) {
+            if a.place == b.place && (writes[i] || writes[j]) {
+                let place = a.place;
+                return Err(format!("bindings {} and {} share {place:?} and one of them is written", i + 1, j + 1));
             }
         }
     }

@@ -3,14 +3,15 @@
 
 use super::fuse::fuse;
 use super::liveness::{self, Lifetime, Slots};
+use super::slices::Slices;
 use super::weights::Weights;
 use super::{PlanSpec, Update};
 use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
 use crate::gpu::{Gpu, KernelKey};
-use crate::graph::record::Arena;
+use crate::graph::record::{Arena, PART_ALIGN, Values};
 use crate::graph::{Graph, Launch, Node, Operand, Origin, Recorder, Shape, Tensor, Value, ValueId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Where an operand's memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,16 @@ pub(crate) struct Step {
     pub(crate) path: String,
     pub(crate) op: &'static str,
     pub(crate) launch: Launch,
-    /// Place and words of each buffer.
-    pub(crate) places: Vec<(Place, usize)>,
+    /// What each buffer is.
+    pub(crate) bound: Vec<Bound>,
+}
+
+/// Words `first..first + words` of a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) place: Place,
+    pub(crate) first: usize,
+    pub(crate) words: usize,
 }
 
 /// A plan without memory.
@@ -48,6 +57,22 @@ pub(crate) struct Draft {
     pub(crate) largest: Option<(String, Shape)>,
     /// Words of activations and workspaces if nothing shared memory.
     pub(crate) unshared: u64,
+}
+
+/// What operations may ask about values.
+struct Described<'g> {
+    graph: &'g Graph,
+    slices: Slices,
+}
+
+impl Values for Described<'_> {
+    fn shape(&self, v: ValueId) -> Shape {
+        self.graph.inner.borrow().values[v.0].shape
+    }
+
+    fn host(&self, v: ValueId) -> (ValueId, usize) {
+        self.slices.host(v)
+    }
 }
 
 /// The nodes that `outputs` depend on, in order.
@@ -68,9 +93,10 @@ fn needed(graph: &Graph, outputs: &[ValueId]) -> Vec<Node> {
 /// The kernels that a plan of `outputs` launches under a row of the tuning table, in order; needs no GPU.
 pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelKey> {
     let roots: Vec<ValueId> = outputs.iter().map(|t| t.id).collect();
-    let shapes = |v: ValueId| graph.describe(v).shape;
+    // Nothing shares memory here, so that the kernels that copy are among them.
+    let values = Described { graph, slices: Slices::default() };
     let of = |node: &Node| {
-        let mut recorder = Recorder::new(tuning, &shapes);
+        let mut recorder = Recorder::new(tuning, usize::MAX, &values);
         node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
         recorder.launches.into_iter().map(|l| l.key).collect::<Vec<_>>()
     };
@@ -97,33 +123,38 @@ impl Draft {
         draft.place_sources(graph, weights, &nodes, &roots)?;
         draft.place_gradients(weights, spec, describe)?;
 
-        // Record every node's launches; a value lives from the node that writes it to the last that reads it.
+        // Record every node's launches; memory lives from the node that first writes a value in it to the last that reads
+        // one.
+        let placed: HashSet<ValueId> = roots.iter().chain(draft.places.keys()).copied().collect();
+        let shape = |v: ValueId| graph.inner.borrow().values[v.0].shape;
+        let values = Described { graph, slices: Slices::find(&nodes, &shape, &|v| placed.contains(&v)) };
         let end = nodes.len();
         let mut lifetimes: Vec<Lifetime> = Vec::new();
-        let mut of_value: HashMap<ValueId, usize> = HashMap::new();
+        let mut of_host: HashMap<ValueId, usize> = HashMap::new();
         let mut recorded = Vec::new();
         for (i, node) in nodes.iter().enumerate() {
             for v in &node.outputs {
-                let value = describe(*v);
-                if draft.largest.as_ref().is_none_or(|(_, s)| value.shape.words() > s.words()) {
-                    draft.largest = Some((node.path.clone(), value.shape));
+                let host = values.slices.host(*v).0;
+                if draft.largest.as_ref().is_none_or(|(_, s)| shape(host).words() > s.words()) {
+                    draft.largest = Some((node.path.clone(), shape(host)));
                 }
                 if !draft.places.contains_key(v) {
-                    let last = if roots.contains(v) { end } else { i };
-                    of_value.insert(*v, lifetimes.len());
-                    lifetimes.push(Lifetime { words: value.shape.words(), first: i, last });
+                    let last = if roots.contains(&host) { end } else { i };
+                    of_host.entry(host).or_insert_with(|| {
+                        lifetimes.push(Lifetime { words: shape(host).words(), first: i, last });
+                        lifetimes.len() - 1
+                    });
                 }
             }
-            for v in &node.inputs {
-                if let Some(l) = of_value.get(v) {
+            for v in node.inputs.iter().chain(&node.outputs) {
+                if let Some(l) = of_host.get(&values.slices.host(*v).0) {
                     lifetimes[*l].last = lifetimes[*l].last.max(i);
                 }
             }
-            let shapes = |v: ValueId| describe(v).shape;
-            let mut recorder = Recorder::new(gpu.tuning, &shapes);
+            let mut recorder = Recorder::new(gpu.tuning, gpu.binding_words(), &values);
             node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
-            let xs: Vec<Shape> = node.inputs.iter().map(|v| shapes(*v)).collect();
-            let ys: Vec<Shape> = node.outputs.iter().map(|v| shapes(*v)).collect();
+            let xs: Vec<Shape> = node.inputs.iter().map(|v| shape(*v)).collect();
+            let ys: Vec<Shape> = node.outputs.iter().map(|v| shape(*v)).collect();
             let (mut launches, workspaces) = (recorder.launches, recorder.workspaces);
             if let Some(first) = launches.first_mut() {
                 first.cost = node.op.cost(&xs, &ys);
@@ -135,24 +166,31 @@ impl Draft {
         // Guard bands stand at a value's end, so a guarded value has its slot to itself.
         draft.slots = if gpu.guards { liveness::separate(&lifetimes) } else { liveness::assign(&lifetimes) };
         draft.unshared = lifetimes.iter().map(|l| l.words as u64).sum();
-        for (v, l) in of_value {
+        for (v, l) in of_host {
             draft.places.insert(v, Place::Slot(draft.slots.slot[l]));
         }
         for (node, (launches, workspaces)) in nodes.iter().zip(recorded) {
             for launch in launches {
                 let place = |o: &Operand| match *o {
-                    Operand::Value(v) => (draft.places[&v], describe(v).shape.words()),
-                    Operand::Workspace(w) => {
-                        (Place::Slot(draft.slots.slot[workspaces + w]), lifetimes[workspaces + w].words)
+                    Operand::Value(v) => {
+                        let host = values.slices.host(v).0;
+                        Bound { place: draft.places[&host], first: 0, words: shape(host).words() }
                     }
-                    Operand::Chunk(a, c) => (Place::Chunk(a, c), 0),
+                    Operand::Part { value, first, words } => Bound { place: draft.places[&value], first, words },
+                    Operand::Workspace(w) => {
+                        let l = workspaces + w;
+                        Bound { place: Place::Slot(draft.slots.slot[l]), first: 0, words: lifetimes[l].words }
+                    }
+                    Operand::Chunk(a, c) => {
+                        Bound { place: Place::Chunk(a, c), first: 0, words: weights.trainable[c].words }
+                    }
                 };
-                let places = launch.buffers.iter().map(place).collect();
-                draft.steps.push(Step { path: node.path.clone(), op: node.op.name(), launch, places });
+                let bound = launch.buffers.iter().map(place).collect();
+                draft.steps.push(Step { path: node.path.clone(), op: node.op.name(), launch, bound });
             }
         }
         if let Some(update) = spec.update {
-            draft.add_update(weights, update, spec);
+            draft.add_update(weights, update, spec, gpu.binding_words());
         }
         draft.check_bindings(gpu)?;
         Ok(draft)
@@ -213,30 +251,37 @@ impl Draft {
         Ok(())
     }
 
-    fn add_update(&mut self, weights: &Weights, update: &dyn Update, spec: &PlanSpec) {
+    fn add_update(&mut self, weights: &Weights, update: &dyn Update, spec: &PlanSpec, binding_words: usize) {
         let hyper = spec.hyper.expect("an update comes with its hyperparameter input").id;
         if !self.places.contains_key(&hyper) {
             self.places.insert(hyper, Place::Input(self.inputs.len()));
             self.inputs.push((hyper, spec.hyper.expect("as above").graph().describe(hyper)));
         }
+        // A chunk that holds one large parameter is updated in pieces.
+        let most = binding_words / PART_ALIGN * PART_ALIGN;
         for (chunk, c) in weights.trainable.iter().enumerate() {
-            let launch = update.launch(Operand::Value(hyper), chunk, c.words);
-            let places = launch.buffers.iter().map(|o| match *o {
-                Operand::Value(v) => (self.places[&v], crate::graph::shape::padded(super::HYPER)),
-                Operand::Chunk(a, i) => (Place::Chunk(a, i), c.words),
-                Operand::Workspace(_) => unreachable!("optimizers have no workspace"),
-            });
-            let places = places.collect();
-            self.steps.push(Step { path: format!("optimizer chunk {chunk}"), op: update.name(), launch, places });
+            for first in (0..c.words).step_by(most) {
+                let words = most.min(c.words - first);
+                let launch = update.launch(Operand::Value(hyper), chunk, words);
+                let bound = launch.buffers.iter().map(|o| match *o {
+                    Operand::Value(v) => {
+                        Bound { place: self.places[&v], first: 0, words: crate::graph::shape::padded(super::HYPER) }
+                    }
+                    Operand::Chunk(a, i) => Bound { place: Place::Chunk(a, i), first, words },
+                    Operand::Part { .. } | Operand::Workspace(_) => unreachable!("optimizers bind whole chunks"),
+                });
+                let bound = bound.collect();
+                self.steps.push(Step { path: format!("optimizer chunk {chunk}"), op: update.name(), launch, bound });
+            }
         }
     }
 
     /// No buffer may exceed what one binding can hold.
     fn check_bindings(&self, gpu: &Gpu) -> Result<()> {
-        let limit = gpu.limits.max_storage_buffer_binding_size;
+        let limit = gpu.binding_words() as u64 * 4;
         for s in &self.steps {
-            for (_, words) in &s.places {
-                let bytes = *words as u64 * 4;
+            for b in &s.bound {
+                let bytes = b.words as u64 * 4;
                 if bytes > limit {
                     return Err(Error::Memory(format!(
                         "{} / {}: a buffer of {bytes} bytes is needed, {} binds at most {limit} at once; \

@@ -6,25 +6,30 @@ use std::collections::HashMap;
 
 /// Fuses `nodes` (in order) until nothing fits any more; values in `kept` are asked for from outside and stay.
 pub fn fuse(nodes: Vec<Node>, kept: &[ValueId]) -> Vec<Node> {
+    // A fusion moves uses from one node to another and removes one value; no other count changes.
+    let mut uses: HashMap<ValueId, usize> = HashMap::new();
+    nodes.iter().flat_map(|n| &n.inputs).for_each(|v| *uses.entry(*v).or_default() += 1);
     let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
+    // The node whose only output is this value.
+    let mut makers: HashMap<ValueId, usize> = HashMap::new();
     for second in 0..nodes.len() {
+        let free = |v: &ValueId| uses[v] == 1 && !kept.contains(v);
         // Chains grow from their end: conv + bias first, then (conv + bias) + relu.
-        let mut uses: HashMap<ValueId, usize> = HashMap::new();
-        nodes.iter().flatten().flat_map(|n| &n.inputs).for_each(|v| *uses.entry(*v).or_default() += 1);
-        let Some(next) = nodes[second].clone() else { continue };
-        let Some(link) = next.inputs.first().copied() else { continue };
-        if uses[&link] != 1 || kept.contains(&link) {
-            continue;
+        let joined = nodes[second].as_ref().and_then(|next| {
+            let first = *makers.get(next.inputs.first().filter(|v| free(v))?)?;
+            let producer = nodes[first].as_ref()?;
+            let op = producer.op.fuse(next.op.as_ref())?;
+            let inputs = producer.inputs.iter().chain(&next.inputs[1..]).copied().collect();
+            Some((first, Node { op, inputs, outputs: next.outputs.clone(), path: producer.path.clone() }))
+        });
+        if let Some((first, node)) = joined {
+            // The fused node stands where the second stood: all its inputs are there by then.
+            nodes[first] = None;
+            nodes[second] = Some(node);
         }
-        let Some(first) = nodes[..second].iter().position(|n| n.as_ref().is_some_and(|n| n.outputs == [link])) else {
-            continue;
-        };
-        let Some(producer) = nodes[first].clone() else { continue };
-        let Some(op) = producer.op.fuse(next.op.as_ref()) else { continue };
-        let inputs = producer.inputs.iter().chain(&next.inputs[1..]).copied().collect();
-        // The fused node stands where the second stood: all its inputs are there by then.
-        nodes[first] = None;
-        nodes[second] = Some(Node { op, inputs, outputs: next.outputs, path: producer.path });
+        if let Some([output]) = nodes[second].as_ref().map(|n| n.outputs.as_slice()) {
+            makers.insert(*output, second);
+        }
     }
     nodes.into_iter().flatten().collect()
 }

@@ -10,6 +10,7 @@ pub mod liveness;
 mod profile;
 mod replay;
 mod report;
+pub mod slices;
 mod weights;
 
 pub use draft::kernels;

@@ -54,19 +54,20 @@ impl Weights {
     /// Uploads parameters: name, shape, whether trainable, values in the world's layout.
     ///
     /// # Errors
-    /// [`Error::Memory`] when one parameter exceeds a storage binding or the device has no room, with the figures.
+    /// [`Error::Memory`] when one parameter exceeds the adapter's largest buffer or the device has no room, with the figures.
     pub fn upload<'a>(
         gpu: &Gpu,
         params: impl IntoIterator<Item = (&'a str, Shape, bool, &'a [f32])>,
     ) -> Result<Weights> {
         let params: Vec<_> = params.into_iter().collect();
         let align = (gpu.limits.min_storage_buffer_offset_alignment as usize / 4).max(4);
-        let limit = (gpu.limits.max_storage_buffer_binding_size / 4).min(gpu.limits.max_buffer_size / 4) as usize;
+        // A larger parameter has a chunk of its own and is bound in pieces.
+        let limit = gpu.binding_words().min((gpu.limits.max_buffer_size / 4) as usize);
         for (name, shape, _, _) in &params {
-            if shape.words() > limit {
-                let (need, have) = (shape.words() * 4, limit * 4);
+            let (need, have) = (shape.words() as u64 * 4, gpu.limits.max_buffer_size);
+            if need > have {
                 return Err(Error::Memory(format!(
-                    "parameter {name} {shape} takes {need} bytes, {} binds at most {have} at once",
+                    "parameter {name} {shape} takes {need} bytes, a buffer of {} holds at most {have}",
                     gpu.info.name
                 )));
             }

@@ -4,10 +4,17 @@ use super::super::shader;
 use super::Geometry;
 use crate::gpu::tuning::Core;
 use crate::gpu::{Source, Word};
-use crate::graph::{Operand, Recorder, Shape, ValueId, shape};
+use crate::graph::record::PART_ALIGN;
+use crate::graph::{Operand, Recorder, Shape, ValueId, View, shape};
 
 const CONV: Source = shader!("conv.wgsl");
 const REDUCE: Source = shader!("gemm_reduce.wgsl");
+
+/// Whether this convolution is a dense layer: a filter as large as its input.
+pub(super) fn dense(geometry: Geometry, filter: Shape, x: Shape) -> bool {
+    let (_, _, h, w) = x.nchw();
+    geometry == Geometry::VALID && matches!(filter, Shape::Filter { r, s, .. } if (r, s) == (h, w))
+}
 
 /// One geometry for the three kernels, in quads of channels.
 pub(super) struct Sizes {
@@ -21,27 +28,32 @@ pub(super) struct Sizes {
     r: usize,
     s: usize,
     geometry: Geometry,
+    x_view: View,
+    y_view: View,
     /// The true channel count of x, for the first layer of grey images.
     channels: usize,
 }
 
 impl Sizes {
-    /// `x` is the value that holds the forward input's shape (x, or dx).
-    pub(super) fn new(k: &Recorder, x: ValueId, filter: Shape, y: Shape, geometry: Geometry) -> Sizes {
-        let ((n, c, h, w), (_, ko, p, q)) = (k.shape(x).nchw(), y.nchw());
+    /// `x` and `y` are the values with the shapes of the forward pass: activations or their gradients.
+    pub(super) fn new(k: &Recorder, x: ValueId, filter: Shape, y: ValueId, geometry: Geometry) -> Sizes {
+        let ((n, c, h, w), (_, ko, p, q)) = (k.shape(x).nchw(), k.shape(y).nchw());
         let Shape::Filter { r, s, .. } = filter else { unreachable!("checked when recorded") };
         let (c_quads, k_quads) = (shape::padded(c) / 4, shape::padded(ko) / 4);
-        if geometry == Geometry::VALID && (r, s) == (h, w) {
+        let (x_view, y_view) = (k.view(x), k.view(y));
+        let all = Sizes { n, h, w, c_quads, p, q, k_quads, r, s, geometry, x_view, y_view, channels: c };
+        if dense(geometry, filter, k.shape(x)) {
             // Dense: pixels and channels of an image are one run of memory, the images one row of pixels.
             let channels = if h * w == 1 { c } else { 4 };
+            let x_view = if h * w == 1 { x_view } else { View { stride: c_quads * h * w, offset: 0 } };
             let c_quads = c_quads * h * w;
-            return Sizes { n: 1, h: 1, w: n, c_quads, p: 1, q: n, k_quads, r: 1, s: 1, geometry, channels };
+            return Sizes { n: 1, h: 1, w: n, c_quads, p: 1, q: n, r: 1, s: 1, x_view, channels, ..all };
         }
         if geometry == Geometry::VALID && (r, s) == (1, 1) {
             // A 1×1 convolution is a matrix product: an image is one long row.
-            return Sizes { n, h: 1, w: h * w, c_quads, p: 1, q: h * w, k_quads, r, s, geometry, channels: c };
+            return Sizes { h: 1, w: h * w, p: 1, q: h * w, ..all };
         }
-        Sizes { n, h, w, c_quads, p, q, k_quads, r, s, geometry, channels: c }
+        all
     }
 
     /// A grey image's first layer: one true channel in a quad of four.
@@ -69,10 +81,12 @@ impl Sizes {
             ("stride_w", sw),
             ("pad_top", top),
             ("pad_left", left),
-            ("x_pitch", self.c_quads),
-            ("x_first", 0),
-            ("y_pitch", self.k_quads),
-            ("y_first", 0),
+            ("x_pitch", self.x_view.stride),
+            ("x_first", self.x_view.offset),
+            ("y_pitch", self.y_view.stride),
+            ("y_first", self.y_view.offset),
+            ("split_first", 0),
+            ("w_skip", 0),
             ("splits", splits),
             ("split_size", split_size),
             ("out_quads", out_quads),
@@ -132,7 +146,8 @@ struct Reduce {
     part: Operand,
     extra: Option<ValueId>,
     flag: &'static str,
-    out: ValueId,
+    out: Operand,
+    view: View,
     quads: usize,
     row_quads: usize,
     splits: usize,
@@ -145,35 +160,93 @@ impl Reduce {
             ("splits", Word::from(self.splits)),
             ("out_quads", Word::from(self.quads)),
             ("row_quads", Word::from(self.row_quads)),
-            ("out_pitch", Word::from(self.row_quads)),
-            ("out_first", Word::from(0usize)),
+            ("out_pitch", Word::from(self.view.stride)),
+            ("out_first", Word::from(self.view.offset)),
             ("relu", Word::from(usize::from(self.relu))),
         ];
         let baked: Vec<_> = self.extra.iter().map(|_| (self.flag, 1)).collect();
         let buffers: Vec<Operand> =
-            [self.part].into_iter().chain(self.extra.map(Operand::from)).chain([self.out.into()]).collect();
+            [self.part].into_iter().chain(self.extra.map(Operand::from)).chain([self.out]).collect();
         k.launch(REDUCE, "gemm_reduce", &baked, &params, &buffers, self.quads.div_ceil(64));
     }
+}
+
+/// Overwrites a field of `Params`.
+fn set(params: &mut [(&'static str, Word)], name: &str, value: usize) {
+    params.iter_mut().filter(|(n, _)| *n == name).for_each(|(_, v)| *v = Word::from(value));
+}
+
+/// Runs of `unit`s of filter memory, `words` words each, of which one binding holds several: (first unit, units).
+fn pieces(k: &Recorder, units: usize, words: usize) -> Vec<(usize, usize)> {
+    let most = (k.binding_words / words).max(1);
+    (0..units).step_by(most).map(|first| (first, most.min(units - first))).collect()
 }
 
 pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, relu: bool) {
     let t = Tile::new(k.tuning.core, false, z.single_channel());
     let tiles = (4 * z.k_quads).div_ceil(t.n) * (z.n * z.p * z.q).div_ceil(t.m);
-    let (splits, size) = split(z.c_quads, tiles, k.tuning.fill as usize);
+    let (mut splits, mut size) = split(z.c_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.p * z.q * z.k_quads;
     let bias = x.get(2).copied();
     let mut baked = t.baked;
     baked.extend([("STRIDED", i64::from(z.strided())), ("BIAS", i64::from(bias.is_some()))]);
-    let params = z.params(splits, size, quads, relu);
-    let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
-    let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(y.into())]).collect();
-    k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * splits);
-    if let Some(part) = part {
-        Reduce { part, extra: bias, flag: "BIAS", out: y, quads, row_quads: z.k_quads, splits, relu }.launch(k);
+    let (filter, row) = (k.shape(x[1]).words(), 16 * z.k_quads); // words, and words of a quad of input channels
+    let holds = k.binding_words / row / 4 * 4;
+    // A filter of several taps is no run of memory for some of its channels; the planner refuses it with the figures.
+    if filter <= k.binding_words || (z.r, z.s) != (1, 1) || holds == 0 {
+        let params = z.params(splits, size, quads, relu);
+        let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
+        let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(y.into())]).collect();
+        k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * splits);
+        if let Some(part) = part {
+            let (out, view, row_quads) = (y.into(), z.y_view, z.k_quads);
+            Reduce { part, extra: bias, flag: "BIAS", out, view, quads, row_quads, splits, relu }.launch(k);
+        }
+        return;
     }
+    // The filter exceeds a binding: its input channels are summed in runs of slices, each launch binding its own part.
+    size = size.next_multiple_of(4).min(holds);
+    splits = z.c_quads.div_ceil(size);
+    let part = k.workspace(quads * 4 * splits);
+    for (first, count) in pieces(k, splits, size * row) {
+        let mut params = z.params(splits, size, quads, relu);
+        set(&mut params, "split_first", first);
+        set(&mut params, "w_skip", first * size * row / 4);
+        let start = first * size * row;
+        let words = (count * size * row).min(filter - start);
+        let w = Operand::Part { value: x[1], first: start, words };
+        let buffers: Vec<Operand> = [x[0].into(), w].into_iter().chain(bias.map(Operand::from)).chain([part]).collect();
+        k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * count);
+    }
+    let (out, view, row_quads) = (y.into(), z.y_view, z.k_quads);
+    Reduce { part, extra: bias, flag: "BIAS", out, view, quads, row_quads, splits, relu }.launch(k);
+}
+
+/// The runs of input channels whose filter rows one binding holds, as (first quad, quads, the filter's part); one run, the
+/// whole, for most.
+fn rows(k: &Recorder, z: &Sizes, w: ValueId) -> Vec<(usize, usize, Operand)> {
+    let (all, row) = (k.shape(w).words(), 16 * z.k_quads);
+    if all <= k.binding_words || (z.r, z.s) != (1, 1) {
+        return vec![(0, z.c_quads, w.into())];
+    }
+    // A part starts where bindings may: four quads of channels are at least that many words.
+    const { assert!(4 * 16 == PART_ALIGN) };
+    let runs = pieces(k, z.c_quads.div_ceil(4), 4 * row);
+    let run = |(first, units): (usize, usize)| {
+        let (first, last) = (first * 4, (4 * (first + units)).min(z.c_quads));
+        (first, last - first, Operand::Part { value: w, first: first * row, words: (last - first) * row })
+    };
+    runs.into_iter().map(run).collect()
 }
 
 pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId) {
+    for (first, c_quads, w) in rows(k, z, x[1]) {
+        let x_view = View { offset: z.x_view.offset + first, ..z.x_view };
+        grad_input_run(k, &Sizes { c_quads, x_view, ..*z }, x, w, dx);
+    }
+}
+
+fn grad_input_run(k: &mut Recorder, z: &Sizes, x: &[ValueId], w: Operand, dx: ValueId) {
     let t = Tile::new(k.tuning.core, false, false);
     let [sh, sw] = z.geometry.stride;
     // With a stride, the pixels of each phase meet their own taps only: a grid of tiles a phase.
@@ -186,14 +259,23 @@ pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId
     baked.extend([("STRIDED", i64::from(z.strided())), ("MASK", i64::from(mask.is_some()))]);
     let params = z.params(splits, size, quads, false);
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
-    let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(dx.into())]).collect();
+    let out = part.unwrap_or(dx.into());
+    let buffers: Vec<Operand> = [x[0].into(), w].into_iter().chain(mask.map(Operand::from)).chain([out]).collect();
     k.launch(CONV, "conv2d_grad_input", &baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
-        Reduce { part, extra: mask, flag: "MASK", out: dx, quads, row_quads: z.c_quads, splits, relu: false }.launch(k);
+        let (out, view, row_quads) = (dx.into(), z.x_view, z.c_quads);
+        Reduce { part, extra: mask, flag: "MASK", out, view, quads, row_quads, splits, relu: false }.launch(k);
     }
 }
 
 pub(super) fn grad_weight(k: &mut Recorder, z: &Sizes, x: &[ValueId], dw: ValueId) {
+    for (first, c_quads, out) in rows(k, z, dw) {
+        let x_view = View { offset: z.x_view.offset + first, ..z.x_view };
+        grad_weight_run(k, &Sizes { c_quads, x_view, ..*z }, x, out);
+    }
+}
+
+fn grad_weight_run(k: &mut Recorder, z: &Sizes, x: &[ValueId], out: Operand) {
     let one = z.single_channel() && matches!(k.tuning.core, Core::Subgroup { .. });
     let t = Tile::new(k.tuning.core, true, one);
     // With one true channel a row of the tile is a filter tap, else an element (tap, channel).
@@ -203,9 +285,10 @@ pub(super) fn grad_weight(k: &mut Recorder, z: &Sizes, x: &[ValueId], dw: ValueI
     let quads = z.r * z.s * z.c_quads * 4 * z.k_quads;
     let params = z.params(splits, size, quads, false);
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
-    let buffers = [x[0].into(), x[1].into(), part.unwrap_or(dw.into())];
+    let buffers = [x[0].into(), x[1].into(), part.unwrap_or(out)];
     k.launch(CONV, "conv2d_grad_weight", &t.baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
-        Reduce { part, extra: None, flag: "", out: dw, quads, row_quads: z.k_quads, splits, relu: false }.launch(k);
+        let (view, row_quads) = (View { stride: z.k_quads, offset: 0 }, z.k_quads);
+        Reduce { part, extra: None, flag: "", out, view, quads, row_quads, splits, relu: false }.launch(k);
     }
 }

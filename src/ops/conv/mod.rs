@@ -10,7 +10,7 @@ mod launch;
 use super::activation::{Relu, ReluGrad};
 use super::bias::Bias;
 use super::{arity, image};
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, downcast};
+use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, Views, downcast};
 use std::rc::Rc;
 
 /// Stride and padding.
@@ -79,6 +79,12 @@ impl Geometry {
         debug_assert!(k > 0);
         Cost { flops, bytes: 4.0 * (x.words() + w.words() + y.words()) as f64 }
     }
+}
+
+/// The bit of the forward input if its pixels may be apart: a dense layer reads an image as one run.
+fn strided_input(geometry: Geometry, filter: Shape, x: Shape) -> u32 {
+    let (_, _, h, w) = x.nchw();
+    u32::from(!launch::dense(geometry, filter, x) || h * w == 1)
 }
 
 /// y = x ∗ w (+ b) (ReLU). Inputs x [N, C, H, W], w [K, C, R, S], and b [K] if `bias`.
@@ -173,7 +179,7 @@ impl Op for Conv2d {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let sizes = launch::Sizes::new(k, x[0], k.shape(x[1]), k.shape(y[0]), self.geometry);
+        let sizes = launch::Sizes::new(k, x[0], k.shape(x[1]), y[0], self.geometry);
         launch::forward(k, &sizes, x, y[0], self.relu);
     }
 
@@ -193,6 +199,10 @@ impl Op for Conv2d {
 
     fn cost(&self, xs: &[Shape], ys: &[Shape]) -> Cost {
         Geometry::cost(xs[0], xs[1], ys[0])
+    }
+
+    fn views(&self, xs: &[Shape], _: &[Shape]) -> Views {
+        Views { inputs: strided_input(self.geometry, xs[1], xs[0]), output: true }
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
@@ -231,7 +241,7 @@ impl Op for Conv2dGradInput {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let sizes = launch::Sizes::new(k, y[0], k.shape(x[1]), k.shape(x[0]), self.geometry);
+        let sizes = launch::Sizes::new(k, y[0], k.shape(x[1]), x[0], self.geometry);
         launch::grad_input(k, &sizes, x, y[0]);
     }
 
@@ -241,6 +251,11 @@ impl Op for Conv2dGradInput {
 
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
         Geometry::cost(self.input, xs[1], xs[0])
+    }
+
+    fn views(&self, xs: &[Shape], _: &[Shape]) -> Views {
+        // The mask is read at dx's places, so both are dense or neither.
+        Views { inputs: 1, output: !self.mask && strided_input(self.geometry, xs[1], self.input) == 1 }
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
@@ -270,7 +285,7 @@ impl Op for Conv2dGradWeight {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let sizes = launch::Sizes::new(k, x[0], self.filter, k.shape(x[1]), self.geometry);
+        let sizes = launch::Sizes::new(k, x[0], self.filter, x[1], self.geometry);
         launch::grad_weight(k, &sizes, x, y[0]);
     }
 
@@ -280,5 +295,9 @@ impl Op for Conv2dGradWeight {
 
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
         Geometry::cost(xs[0], self.filter, xs[1])
+    }
+
+    fn views(&self, xs: &[Shape], _: &[Shape]) -> Views {
+        Views { inputs: 2 | strided_input(self.geometry, self.filter, xs[0]), output: false }
     }
 }
