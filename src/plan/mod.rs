@@ -10,6 +10,7 @@ pub mod liveness;
 mod profile;
 mod replay;
 mod report;
+mod texels;
 mod weights;
 
 pub use draft::kernels;
@@ -71,6 +72,8 @@ struct Dispatch {
     bind_group: wgpu::BindGroup,
     grid: [u32; 2],
     step: usize,
+    /// Operands that are copied into textures first.
+    fills: Vec<texels::Fill>,
 }
 
 struct Input {

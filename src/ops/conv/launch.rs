@@ -2,6 +2,7 @@
 
 use super::super::shader;
 use super::Geometry;
+use crate::gpu::kernel::{MOST_TEXELS, TEXEL_ROW};
 use crate::gpu::tuning::Core;
 use crate::gpu::{Source, Word};
 use crate::graph::{Operand, Recorder, Shape, ValueId, shape};
@@ -100,10 +101,11 @@ struct Tile {
 }
 
 impl Tile {
-    /// The tile of forward and input gradient, or of the filter gradient; `one`: a single true input channel.
-    fn new(core: Core, weight: bool, one: bool) -> Tile {
+    /// The tile of forward and input gradient, or of the filter gradient; `one`: a single true input channel; `words`: the
+    /// larger operand, which a texture may not hold.
+    fn new(core: Core, weight: bool, one: bool, words: usize) -> Tile {
         match core {
-            Core::Subgroup { rows, pixels, weight_rows, load64 } => {
+            Core::Subgroup { rows, pixels, weight_rows, load64, texels } => {
                 let (rows, pixels) = match (weight, one) {
                     (false, false) => (rows, pixels),
                     (false, true) => (32, pixels),
@@ -115,6 +117,9 @@ impl Tile {
                 if one {
                     baked.push(("C_TRUE", 1));
                 }
+                if texels && words / 4 <= MOST_TEXELS {
+                    baked.push(("TEXELS", TEXEL_ROW as i64));
+                }
                 let (m, n) = if weight { (rows, 32) } else { (8 * pixels, rows) };
                 Tile { baked, m: m as usize, n: n as usize }
             }
@@ -125,6 +130,11 @@ impl Tile {
             }
         }
     }
+}
+
+/// Words of the larger of a kernel's two operands.
+fn larger(k: &Recorder, x: &[ValueId]) -> usize {
+    k.shape(x[0]).words().max(k.shape(x[1]).words())
 }
 
 /// Sums the slices in `part` and applies the epilogue.
@@ -157,7 +167,7 @@ impl Reduce {
 }
 
 pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, relu: bool) {
-    let t = Tile::new(k.tuning.core, false, z.single_channel());
+    let t = Tile::new(k.tuning.core, false, z.single_channel(), larger(k, x));
     let tiles = (4 * z.k_quads).div_ceil(t.n) * (z.n * z.p * z.q).div_ceil(t.m);
     let (splits, size) = split(z.c_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.p * z.q * z.k_quads;
@@ -174,7 +184,7 @@ pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, re
 }
 
 pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId) {
-    let t = Tile::new(k.tuning.core, false, false);
+    let t = Tile::new(k.tuning.core, false, false, larger(k, x));
     let [sh, sw] = z.geometry.stride;
     // With a stride, the pixels of each phase meet their own taps only: a grid of tiles a phase.
     let pixels = z.n * z.h.div_ceil(sh) * z.w.div_ceil(sw);
@@ -195,7 +205,7 @@ pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId
 
 pub(super) fn grad_weight(k: &mut Recorder, z: &Sizes, x: &[ValueId], dw: ValueId) {
     let one = z.single_channel() && matches!(k.tuning.core, Core::Subgroup { .. });
-    let t = Tile::new(k.tuning.core, true, one);
+    let t = Tile::new(k.tuning.core, true, one, larger(k, x));
     // With one true channel a row of the tile is a filter tap, else an element (tap, channel).
     let rows = z.r * z.s * if one { 1 } else { 4 * z.c_quads };
     let tiles = rows.div_ceil(t.m) * (4 * z.k_quads).div_ceil(t.n);
