@@ -39,6 +39,7 @@
 #param BIAS = 0         // forward: add bias[k]
 #param MASK = 0         // grad_input: multiply by (m > 0), m has the layout of dx
 #param ACCUMULATE = 0   // grad_input, grad_weight: add to the output instead of writing it
+#param TEXELS = 0       // core 0: > 0 = both operands are read as textures of so many texels a row (prelude/texel); ROWS 32
 #if CORE == 1
 #param M_TILE = BM
 #param N_TILE = BN
@@ -69,9 +70,16 @@
 #end
 #import conv_params
 #import quad
+#if TEXELS
+#import texel
+#end
 
 @group(0) @binding(0) var<uniform> p: Params;
 #if conv2d_forward
+#if TEXELS
+@group(0) @binding(1) var x: texture_2d<f32>;                    // [N, H, W, Cp]
+@group(0) @binding(2) var w: texture_2d<f32>;                    // [R, S, Cp, Kp]
+#else
 #if C_TRUE == 1
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // [N, H, W, 4]
 #else
@@ -82,6 +90,7 @@
 #end
 #end
 @group(0) @binding(2) var<storage, read> w: array<Quad>;         // [R, S, Cp, Kp]
+#end
 #if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<Quad>; // [Kp]
 @group(0) @binding(4) var<storage, read_write> out: array<Quad>; // y [N, P, Q, Kp], or the workspace
@@ -90,12 +99,17 @@
 #end
 #end
 #if conv2d_grad_input
+#if TEXELS
+@group(0) @binding(1) var x: texture_2d<f32>;                    // dy [N, P, Q, Kp]
+@group(0) @binding(2) var w: texture_2d<f32>;                    // [R, S, Cp, Kp]
+#else
 #if CORE == 1
 @group(0) @binding(1) var<storage, read> x: array<Quad>;         // dy [N, P, Q, Kp]
 @group(0) @binding(2) var<storage, read> w: array<Quad>;         // [R, S, Cp, Kp]
 #else
 @group(0) @binding(1) var<storage, read> x: array<Pair>;         // dy [N, P, Q, Kp]
 @group(0) @binding(2) var<storage, read> w: array<Pair>;         // [R, S, Cp, Kp]
+#end
 #end
 #if MASK
 @group(0) @binding(3) var<storage, read> mask: array<Quad>; // [N, H, W, Cp]
@@ -105,18 +119,51 @@
 #end
 #end
 #if conv2d_grad_weight
+#if TEXELS
+@group(0) @binding(1) var x: texture_2d<f32>;                    // [N, H, W, Cp]
+@group(0) @binding(2) var dy: texture_2d<f32>;                   // [N, P, Q, Kp]
+#else
 #if C_TRUE == 1
 @group(0) @binding(1) var<storage, read> x: array<f32>;          // [N, H, W, 4]
 #else
 @group(0) @binding(1) var<storage, read> x: array<Quad>;         // [N, H, W, Cp]
 #end
 @group(0) @binding(2) var<storage, read> dy: array<Quad>;        // [N, P, Q, Kp]
+#end
 @group(0) @binding(3) var<storage, read_write> out: array<Quad>; // dw [R, S, Cp, Kp], or the workspace
 #end
 #import grid
 #if CORE == 1
 var<workgroup> tile_a: array<vec4<f32>, A_QUADS>;
 var<workgroup> tile_b: array<vec4<f32>, B_QUADS>;
+#end
+
+#if conv2d_grad_weight && CORE == 0
+// Quad i of the operands, however they are bound.
+fn dy_quad(i: u32) -> vec4<f32> {
+#if TEXELS
+    return texel(dy, i);
+#else
+    return quad(dy[i]);
+#end
+}
+#if C_TRUE == 1
+fn x_first_channel(i: u32) -> f32 {
+#if TEXELS
+    return texel(x, i).x;
+#else
+    return x[i * 4u];
+#end
+}
+#else
+fn x_quad(i: u32) -> vec4<f32> {
+#if TEXELS
+    return texel(x, i);
+#else
+    return quad(x[i]);
+#end
+}
+#end
 #end
 
 #if conv2d_forward || conv2d_grad_input

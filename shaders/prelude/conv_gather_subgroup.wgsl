@@ -23,7 +23,7 @@
 
     // The filter share of this lane (channels past the end repeat the last: never written).
 #if conv2d_forward
-#if C_TRUE == 1
+#if C_TRUE == 1 || TEXELS
 #for T in 0..ROWS/32
     let w_lane{T} = min(row0 + lane + {T*8}u, row_quads - 1u); // 8 quads of k
 #end
@@ -34,7 +34,11 @@
 #end
 #else
 #for T in 0..ROWS/8
+#if TEXELS
+    let w_lane{T} = min(row0 * 4u + lane + {T*8}u, row_quads * 4u - 1u) * p.k_quads; // 8 c x 4 k
+#else
     let w_lane{T} = min(row0 * 4u + lane + {T*8}u, row_quads * 4u - 1u) * p.k_quads * 2u; // 8 c x 2 k
+#end
 #end
 #end
 
@@ -67,10 +71,18 @@
         let w_from = w_first + r * w_step_r + s * w_step_s;
 #if conv2d_forward && C_TRUE == 1
 #for J in 0..PIXELS
+#if TEXELS
+        let x{J} = select(0.0, texel(x, from{J}).x, ok{J});
+#else
         let x{J} = select(0.0, x[from{J} * 4u], ok{J});
 #end
+#end
 #for T in 0..ROWS/32
+#if TEXELS
+        let w{T} = texel(w, w_from + w_lane{T});
+#else
         let w{T} = quad(w[w_from + w_lane{T}]);
+#end
 #end
 #for I in 0..ROWS
         let f{I} = subgroupBroadcast(w{I/32}[{I%4}], {I%32/4}u);
@@ -78,6 +90,37 @@
         s{I}_{J} = fma(f{I}, x{J}, s{I}_{J});
 #end
 #end
+#else
+#if TEXELS
+        // A texel is four channels whether they are wanted or not, so a round takes four.
+        for (var z = z_first; z < z_last; z++) {
+#for J in 0..PIXELS
+            let x{J} = select(vec4<f32>(), texel(x, from{J} + z), ok{J});
+#end
+#if conv2d_forward
+#for T in 0..ROWS/32
+#for C in 0..4
+            let w{T}_{C} = texel(w, w_from + (z * 4u + {C}u) * p.k_quads + w_lane{T});
+#end
+#end
+#else
+#for T in 0..ROWS/8
+            let w{T} = texel(w, w_from + z + w_lane{T});
+#end
+#end
+#for I in 0..ROWS
+#for C in 0..4
+#if conv2d_forward
+            let f{I}_{C} = subgroupBroadcast(w{I/32}_{C}[{I%4}], {I%32/4}u);
+#else
+            let f{I}_{C} = subgroupBroadcast(w{I/8}[{C}], {I%8}u);
+#end
+#for J in 0..PIXELS
+            s{I}_{J} = fma(f{I}_{C}, x{J}[{C}], s{I}_{J});
+#end
+#end
+#end
+        }
 #else
 #if conv2d_forward
         var w_at = w_from + z_first * 4u * p.k_quads;
@@ -112,6 +155,7 @@
 #end
 #end
         }
+#end
 #end
         s++;
         let wrap = s == taps_s;

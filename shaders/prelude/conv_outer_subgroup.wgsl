@@ -51,14 +51,14 @@
             let at{J}_{T} = left + i32({J*2}u * p.stride_w) + right{T};
             let ok{J}_{T} = inside{T} && u32(at{J}_{T}) < p.w;
 #if C_TRUE == 1
-            let x{J}_{T} = select(0.0, x[select(0u, row{T} + u32(at{J}_{T}) * p.x_pitch, ok{J}_{T}) * 4u], ok{J}_{T});
+            let x{J}_{T} = select(0.0, x_first_channel(select(0u, row{T} + u32(at{J}_{T}) * p.x_pitch, ok{J}_{T})), ok{J}_{T});
 #else
-            let x{J}_{T} = select(vec4<f32>(), quad(x[select(0u, row{T} + u32(at{J}_{T}) * p.x_pitch, ok{J}_{T})]), ok{J}_{T});
+            let x{J}_{T} = select(vec4<f32>(), x_quad(select(0u, row{T} + u32(at{J}_{T}) * p.x_pitch, ok{J}_{T})), ok{J}_{T});
 #end
 #end
 #end
 #for J in 0..PIXELS
-            let y{J} = select(vec4<f32>(), quad(dy[dy_row + min(j + {J}u, p.q - 1u) * p.y_pitch]), j + {J}u < p.q);
+            let y{J} = select(vec4<f32>(), dy_quad(dy_row + min(j + {J}u, p.q - 1u) * p.y_pitch), j + {J}u < p.q);
 #end
 #for I in 0..ROWS
 #for J in 0..PIXELS

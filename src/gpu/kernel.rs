@@ -1,7 +1,7 @@
 //! From a shader file to a pipeline: preprocessor → naga → reflection → wgpu.
 //!
 //! The binding rule is read off the module, not written down twice: `@group(0) @binding(0) var<uniform> p: Params`, then
-//! inputs (`read`), then outputs (`read_write`). `Params` is written field by field *by name*, so there is no Rust mirror
+//! inputs (`read` or a texture), then outputs (`read_write`). `Params` is written field by field *by name*, so there is no Rust mirror
 //! of it that could drift.
 
 use super::device::Gpu;
@@ -86,11 +86,19 @@ pub struct Reflection {
     pub fields: Vec<Field>,
     /// Bytes of `Params`.
     pub size: usize,
-    /// For each storage binding 1, 2, …: whether the kernel writes it.
+    /// For each binding 1, 2, …: whether the kernel writes it.
     pub writes: Vec<bool>,
+    /// For each binding 1, 2, …: whether it is read as a texture of [`TEXEL_ROW`] quads a row (`prelude/texel.wgsl`).
+    pub textures: Vec<bool>,
     /// The workgroup size.
     pub workgroup: [u32; 3],
 }
+
+/// Quads in a row of a texture that stands for a buffer. Eight thousand rows are in WebGPU's default limits.
+pub const TEXEL_ROW: usize = 2048;
+
+/// The most quads that such a texture holds on every adapter.
+pub const MOST_TEXELS: usize = TEXEL_ROW * 8192;
 
 /// A compiled kernel.
 pub struct Kernel {
@@ -114,6 +122,7 @@ pub fn prelude(name: &str) -> Option<&'static str> {
         "philox",
         "pixels",
         "quad",
+        "texel",
     )
 }
 
@@ -146,16 +155,24 @@ fn reflect(module: &naga::Module, entry: &str) -> Result<Reflection, String> {
         match v.space {
             Space::Uniform if b.binding == 0 => params = Some(v.ty),
             Space::Storage { access } if b.binding > 0 => {
-                storage.push((b.binding, access.contains(StorageAccess::STORE)))
+                storage.push((b.binding, access.contains(StorageAccess::STORE), false))
             }
-            _ => return Err(format!("{name}: binding 0 is the uniform Params, 1 and up are storage")),
+            Space::Handle if b.binding > 0 && is_texture(&module.types[v.ty].inner) => {
+                storage.push((b.binding, false, true))
+            }
+            _ => {
+                return Err(format!(
+                    "{name}: binding 0 is the uniform Params, 1 and up are storage or texture_2d<f32>"
+                ));
+            }
         }
     }
     storage.sort_unstable();
-    if storage.iter().enumerate().any(|(i, (b, _))| *b as usize != i + 1) {
-        return Err(format!("storage bindings are not 1, 2, 3, …: {storage:?}"));
+    if storage.iter().enumerate().any(|(i, (b, ..))| *b as usize != i + 1) {
+        return Err(format!("bindings are not 1, 2, 3, …: {storage:?}"));
     }
     let writes: Vec<bool> = storage.iter().map(|s| s.1).collect();
+    let textures = storage.iter().map(|s| s.2).collect();
     if writes.windows(2).any(|w| w[0] && !w[1]) {
         return Err("inputs come before outputs".into());
     }
@@ -177,7 +194,13 @@ fn reflect(module: &naga::Module, entry: &str) -> Result<Reflection, String> {
     if fields.iter().take(3).map(|f| f.name.as_str()).ne(["grid_first", "grid_width", "grid_count"]) {
         return Err("Params begins with grid_first, grid_width, grid_count".into());
     }
-    Ok(Reflection { fields, size: *span as usize, writes, workgroup: point.workgroup_size })
+    Ok(Reflection { fields, size: *span as usize, writes, textures, workgroup: point.workgroup_size })
+}
+
+/// `texture_2d<f32>`.
+fn is_texture(t: &naga::TypeInner) -> bool {
+    let class = naga::ImageClass::Sampled { kind: naga::ScalarKind::Float, multi: false };
+    *t == naga::TypeInner::Image { dim: naga::ImageDimension::D2, arrayed: false, class }
 }
 
 impl Reflection {
@@ -231,12 +254,19 @@ impl Kernel {
         let entry = |binding: u32, ty| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            ty,
             count: None,
         };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
-        for (i, w) in reflection.writes.iter().enumerate() {
-            entries.push(entry(i as u32 + 1, wgpu::BufferBindingType::Storage { read_only: !w }));
+        let buffer = |ty| wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None };
+        let texture = wgpu::BindingType::Texture {
+            sample_type: wgpu::TextureSampleType::Float { filterable: false },
+            view_dimension: wgpu::TextureViewDimension::D2,
+            multisampled: false,
+        };
+        let mut entries = vec![entry(0, buffer(wgpu::BufferBindingType::Uniform))];
+        for (i, (w, t)) in reflection.writes.iter().zip(&reflection.textures).enumerate() {
+            let ty = if *t { texture } else { buffer(wgpu::BufferBindingType::Storage { read_only: !w }) };
+            entries.push(entry(i as u32 + 1, ty));
         }
         let layout =
             d.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(key.entry), entries: &entries });

@@ -106,6 +106,11 @@ impl<'a> Recorder<'a> {
         View { stride: padded(c) / 4, offset }
     }
 
+    /// Words of the memory that a kernel binds to reach this value: its own, or that of the wider value it lies in.
+    pub fn memory_words(&self, v: ValueId) -> usize {
+        self.shape(self.values.host(v).0).words()
+    }
+
     /// Whether these two lie in the same memory: one is a slice of the other, and there is nothing to copy.
     pub fn share(&self, a: ValueId, b: ValueId) -> bool {
         self.values.host(a).0 == self.values.host(b).0

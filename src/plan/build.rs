@@ -3,11 +3,12 @@
 use super::draft::{Draft, Place};
 use super::replay::Rings;
 use super::report::{MemoryReport, bytes};
+use super::texels::{Assignment, Fill};
 use super::weights::Weights;
 use super::{Buffers, Dispatch, Input, Output, Plan};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
 use crate::gpu::kernel::{self, Word};
+use crate::gpu::{Gpu, Reflection};
 use crate::graph::record::Arena;
 use std::rc::Rc;
 
@@ -15,7 +16,9 @@ use std::rc::Rc;
 const GUARD: u64 = 256;
 
 pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usize) -> Result<Plan> {
-    let report = measure(gpu, &weights, &draft, moments);
+    let reflections = reflect(&draft)?;
+    let texels = Assignment::new(&draft.steps, &reflections);
+    let report = measure(gpu, &weights, &draft, moments, texels.bytes());
     if let Some(budget) = gpu.memory_budget.filter(|b| report.total() > *b) {
         return Err(Error::Memory(format!(
             "the plan needs {}, {} may use {} (--memory); {report}",
@@ -60,7 +63,7 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usiz
         }
         b.moments.push(chunks);
     }
-    let (dispatches, submits, listing) = dispatches(gpu, &weights, &draft, &b)?;
+    let (dispatches, submits, listing) = dispatches(gpu, &weights, &draft, &b, &reflections, &texels)?;
 
     let mut offset = 0;
     let mut inputs = Vec::new();
@@ -99,7 +102,7 @@ fn param_slot<'w>(weights: &'w Weights, draft: &Draft, p: usize) -> &'w super::S
     weights.slot(&draft.params[p].1).expect("checked when the draft was made")
 }
 
-fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, moments: usize) -> MemoryReport {
+fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, moments: usize, textures: u64) -> MemoryReport {
     let (trainable, frozen) = weights.bytes();
     let has_grads = draft.places.values().any(|p| matches!(p, Place::Grad(_)));
     let inputs: u64 = draft.inputs.iter().map(|(_, v)| v.shape.words() as u64 * 4).sum();
@@ -112,7 +115,7 @@ fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, moments: usize) -> Memor
         moments: trainable * moments as u64,
         activations: draft.slots.words.iter().map(|w| *w as u64 * 4 + 2 * guard(gpu)).sum(),
         unshared: draft.unshared * 4,
-        transfer: inputs * (1 + ring) + outputs * ring + uniforms,
+        transfer: inputs * (1 + ring) + outputs * ring + uniforms + textures,
         largest: draft
             .largest
             .as_ref()
@@ -120,10 +123,34 @@ fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, moments: usize) -> Memor
     }
 }
 
+/// What every step's kernel says of itself.
+fn reflect(draft: &Draft) -> Result<Vec<Reflection>> {
+    let one = |step: &super::draft::Step| {
+        let l = &step.launch;
+        let (_, reflection) = kernel::parse(&l.key)?;
+        if reflection.writes.len() != l.buffers.len() {
+            let (given, bound) = (l.buffers.len(), reflection.writes.len());
+            return Err(Error::Internal(format!(
+                "{} / {}: {given} buffers given, {bound} bound",
+                step.path, l.key.entry
+            )));
+        }
+        Ok(reflection)
+    };
+    draft.steps.iter().map(one).collect()
+}
+
 type Built = (Vec<Dispatch>, Vec<std::ops::Range<usize>>, Vec<String>);
 
 /// Pipelines, uniforms and bind groups; long dispatches cut, submits ended by estimated time.
-fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Result<Built> {
+fn dispatches(
+    gpu: &Gpu,
+    weights: &Weights,
+    draft: &Draft,
+    b: &Buffers,
+    reflections: &[Reflection],
+    texels: &Assignment,
+) -> Result<Built> {
     let align = (gpu.limits.min_uniform_buffer_offset_alignment as usize).max(16);
     let (mut uniforms, mut planned) = (Vec::<u8>::new(), Vec::new());
     let (mut submits, mut start, mut spent) = (Vec::new(), 0, 0.0);
@@ -132,10 +159,7 @@ fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Resul
         let l = &step.launch;
         assert!(l.groups > 0, "{} / {}: an empty launch", step.path, l.key.entry);
         let fail = |m: String| Error::Internal(format!("{} / {}: {m}", step.path, l.key.entry));
-        let (_, reflection) = kernel::parse(&l.key)?;
-        if reflection.writes.len() != l.buffers.len() {
-            return Err(fail(format!("{} buffers given, {} bound", l.buffers.len(), reflection.writes.len())));
-        }
+        let reflection = &reflections[index];
         disjoint(step, &reflection.writes).map_err(fail)?;
         let ms = 1e3 * (l.cost.flops / (gpu.tuning.gflops * 1e9)).max(l.cost.bytes / (gpu.tuning.gbytes * 1e9));
         let pieces = ((ms / gpu.cutting.dispatch_ms).ceil() as u64).clamp(1, l.groups);
@@ -178,12 +202,32 @@ fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Resul
     let uniform = gpu.buffer("uniforms", uniforms.len() as u64, usage)?;
     uniforms.resize(uniforms.len().next_multiple_of(4), 0);
     gpu.queue.write_buffer(&uniform, 0, &uniforms);
-    let mut all = Vec::new();
+    let textures = texels.textures(gpu)?;
+    let mut all: Vec<Dispatch> = Vec::new();
     for (index, grid, offset, size) in planned {
         let step = &draft.steps[index];
         let kernel = gpu.kernel(step.launch.key.clone())?;
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: bind(&uniform, offset, size) }];
+        let mut fills = Vec::new();
+        let mut views = Vec::new();
+        for t in &texels.steps[index] {
+            let texture = textures[t.texture].as_ref().expect("a texture that is assigned has rows");
+            views.push((t.binding, texture.create_view(&Default::default())));
+            // The pieces of a cut dispatch follow each other: the first one's copy serves all.
+            if t.fill && all.last().is_none_or(|d| d.step != index) {
+                let part = step.bound[t.binding - 1];
+                let (buffer, offset) = locate(gpu, weights, draft, b, part.place);
+                let offset = offset + part.first as u64 * 4;
+                let (buffer, texture) = (buffer.clone(), texture.clone());
+                fills.push(Fill { buffer, offset, quads: (part.words / 4) as u32, texture });
+            }
+        }
         for (i, part) in step.bound.iter().enumerate() {
+            if let Some((_, view)) = views.iter().find(|(binding, _)| *binding == i + 1) {
+                let resource = wgpu::BindingResource::TextureView(view);
+                entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
+                continue;
+            }
             let (buffer, offset) = locate(gpu, weights, draft, b, part.place);
             let after = if matches!(part.place, Place::Slot(_)) { guard(gpu) } else { 0 };
             let resource = bind(buffer, offset + part.first as u64 * 4, part.words as u64 * 4 + after);
@@ -196,7 +240,7 @@ fn dispatches(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers) -> Resul
         });
         gpu.count_created();
         gpu.check().map_err(|e| Error::Internal(format!("{} / {}: {e}", step.path, step.launch.key.entry)))?;
-        all.push(Dispatch { kernel, bind_group, grid, step: index });
+        all.push(Dispatch { kernel, bind_group, grid, step: index, fills });
     }
     Ok((all, submits, listing))
 }

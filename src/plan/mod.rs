@@ -11,6 +11,7 @@ mod profile;
 mod replay;
 mod report;
 pub mod slices;
+mod texels;
 mod weights;
 
 pub use draft::kernels;
@@ -72,6 +73,8 @@ struct Dispatch {
     bind_group: wgpu::BindGroup,
     grid: [u32; 2],
     step: usize,
+    /// Operands that are copied into textures first.
+    fills: Vec<texels::Fill>,
 }
 
 struct Input {

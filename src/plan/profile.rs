@@ -36,6 +36,8 @@ impl Plan {
             let resolved = gpu.buffer("timestamps", u64::from(count) * 8, usage)?;
             for (i, d) in chunk.iter().enumerate() {
                 let mut e = gpu.device.create_command_encoder(&Default::default());
+                // Copies into textures are not in the pass: they are not timed.
+                d.fills.iter().for_each(|f| f.record(&mut e));
                 let i = i as u32;
                 let writes = wgpu::ComputePassTimestampWrites {
                     query_set: &queries,

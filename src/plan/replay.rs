@@ -81,10 +81,12 @@ impl Plan {
                     e.copy_buffer_to_buffer(&self.rings.up[ring], *from, &self.buffers.all[*to], 0, *bytes);
                 }
             }
-            {
+            // One pass, unless operands must be copied into textures in between.
+            for part in self.dispatches[range.clone()].chunk_by(|_, next| next.fills.is_empty()) {
+                part[0].fills.iter().for_each(|f| f.record(&mut e));
                 let mut pass = e.begin_compute_pass(&Default::default());
                 let mut current: *const wgpu::ComputePipeline = std::ptr::null();
-                for d in &self.dispatches[range.clone()] {
+                for d in part {
                     if !std::ptr::eq(current, &d.kernel.pipeline) {
                         pass.set_pipeline(&d.kernel.pipeline);
                         current = &d.kernel.pipeline;

@@ -16,7 +16,7 @@ pub struct MemoryReport {
     pub activations: u64,
     /// Activations and workspaces if nothing were shared.
     pub unshared: u64,
-    /// Inputs, staging and read-back rings, uniforms.
+    /// Inputs, staging and read-back rings, uniforms, scratch textures.
     pub transfer: u64,
     /// The largest activation: layer, shape, bytes.
     pub largest: String,

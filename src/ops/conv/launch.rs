@@ -2,6 +2,7 @@
 
 use super::super::shader;
 use super::Geometry;
+use crate::gpu::kernel::{MOST_TEXELS, TEXEL_ROW};
 use crate::gpu::tuning::Core;
 use crate::gpu::{Source, Word};
 use crate::graph::record::PART_ALIGN;
@@ -114,10 +115,11 @@ struct Tile {
 }
 
 impl Tile {
-    /// The tile of forward and input gradient, or of the filter gradient; `one`: a single true input channel.
-    fn new(core: Core, weight: bool, one: bool) -> Tile {
+    /// The tile of forward and input gradient, or of the filter gradient; `one`: a single true input channel; `words`: the
+    /// larger operand, which a texture may not hold.
+    fn new(core: Core, weight: bool, one: bool, words: usize) -> Tile {
         match core {
-            Core::Subgroup { rows, pixels, weight_rows, load64 } => {
+            Core::Subgroup { rows, pixels, weight_rows, load64, texels } => {
                 let (rows, pixels) = match (weight, one) {
                     (false, false) => (rows, pixels),
                     (false, true) => (32, pixels),
@@ -129,6 +131,9 @@ impl Tile {
                 if one {
                     baked.push(("C_TRUE", 1));
                 }
+                if texels && words / 4 <= MOST_TEXELS {
+                    baked.push(("TEXELS", TEXEL_ROW as i64));
+                }
                 let (m, n) = if weight { (rows, 32) } else { (8 * pixels, rows) };
                 Tile { baked, m: m as usize, n: n as usize }
             }
@@ -139,6 +144,11 @@ impl Tile {
             }
         }
     }
+}
+
+/// Words of the larger of a kernel's two operands.
+fn larger(k: &Recorder, x: &[ValueId]) -> usize {
+    k.memory_words(x[0]).max(k.memory_words(x[1]))
 }
 
 /// Sums the slices in `part` and applies the epilogue.
@@ -183,7 +193,7 @@ fn pieces(k: &Recorder, units: usize, words: usize) -> Vec<(usize, usize)> {
 }
 
 pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, relu: bool) {
-    let t = Tile::new(k.tuning.core, false, z.single_channel());
+    let t = Tile::new(k.tuning.core, false, z.single_channel(), larger(k, x));
     let tiles = (4 * z.k_quads).div_ceil(t.n) * (z.n * z.p * z.q).div_ceil(t.m);
     let (mut splits, mut size) = split(z.c_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.p * z.q * z.k_quads;
@@ -247,7 +257,7 @@ pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId
 }
 
 fn grad_input_run(k: &mut Recorder, z: &Sizes, x: &[ValueId], w: Operand, dx: ValueId) {
-    let t = Tile::new(k.tuning.core, false, false);
+    let t = Tile::new(k.tuning.core, false, false, larger(k, x));
     let [sh, sw] = z.geometry.stride;
     // With a stride, the pixels of each phase meet their own taps only: a grid of tiles a phase.
     let pixels = z.n * z.h.div_ceil(sh) * z.w.div_ceil(sw);
@@ -277,7 +287,7 @@ pub(super) fn grad_weight(k: &mut Recorder, z: &Sizes, x: &[ValueId], dw: ValueI
 
 fn grad_weight_run(k: &mut Recorder, z: &Sizes, x: &[ValueId], out: Operand) {
     let one = z.single_channel() && matches!(k.tuning.core, Core::Subgroup { .. });
-    let t = Tile::new(k.tuning.core, true, one);
+    let t = Tile::new(k.tuning.core, true, one, larger(k, x));
     // With one true channel a row of the tile is a filter tap, else an element (tap, channel).
     let rows = z.r * z.s * if one { 1 } else { 4 * z.c_quads };
     let tiles = rows.div_ceil(t.m) * (4 * z.k_quads).div_ceil(t.n);
