@@ -80,12 +80,3 @@ pub(crate) fn image(s: crate::graph::Shape) -> Result<(usize, usize, usize, usiz
         other => Err(format!("expected an image [N, C, H, W], given was {other}")),
     }
 }
-
-/// The gradients of an operation that has none: for pictures, counters and random numbers.
-///
-/// # Panics
-/// When one is wanted: a missing gradient must not pass for a zero.
-pub(crate) fn no_gradient<'g>(op: &dyn crate::graph::Op, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
-    assert!(!wanted.contains(&true), "{} has no gradient, and one is needed here", op.name());
-    vec![None; wanted.len()]
-}
