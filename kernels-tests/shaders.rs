@@ -6,10 +6,8 @@ use crate::{Test, count, say};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use radiograd::gpu::tuning::{TABLE, Tuning};
 use radiograd::gpu::{KernelKey, kernel};
-use radiograd::graph::Operand;
-use radiograd::graph::record::Arena;
 use radiograd::nn::{Convention, Optimizer, Rule};
-use radiograd::plan::Update;
+use radiograd::plan::update_kernels;
 use radiograd::selftest::{cases, kernels};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -47,8 +45,9 @@ fn optimizers() -> Vec<KernelKey> {
     ];
     let conventions = [Convention::Torch, Convention::Keras];
     let each = rules.into_iter().flat_map(|r| conventions.map(|c| Optimizer::new(r).with_convention(c)));
-    // Any operand will do: only the kernel is looked at.
-    each.map(|o| o.launch(Operand::Chunk(Arena::Param, 0), 0, 4096).key).collect()
+    // Each by itself, clipped, and accumulating.
+    let each = each.flat_map(|o| [o.clone(), o.clone().with_clip_norm(1.0), o.with_accumulation(3)]);
+    each.flat_map(|o| update_kernels(&o, 4096, TABLE[0])).collect()
 }
 
 /// Validates; panics with naga's words.

@@ -1,40 +1,112 @@
-// relu       y = x where x >= 0, else 0; NaN stays NaN, so that a broken step is seen in the loss.
-// relu_grad  dx = dy where y > 0, else 0 (y is the output; the gradient at 0 is 0, as in PyTorch).
-// Shapes: all the same, any. Grid: one workgroup of 256 for 1,024 quads. Limited by memory bandwidth.
+// relu          y = x where x >= 0, else 0; NaN stays NaN, so that a broken step is seen in the loss.
+// relu_grad     dx = dy where y > 0, else 0 (y is the output; the gradient at 0 is 0, as in PyTorch).
+// elu           y = x where x >= 0, else alpha (exp(x) - 1)   (Clevert, Unterthiner, Hochreiter, arXiv:1511.07289)
+// elu_grad      dx = dy where y > 0, else dy (y + alpha)
+// sigmoid       y = 1 / (1 + exp(-x)), of exp(-|x|), which cannot overflow.
+// sigmoid_grad  dx = dy y (1 - y)
+// Shapes: all the same, any; for sigmoid, which is not 0 at 0, `channel_quads` quads a pixel and `channels` real ones.
+// Grid: one workgroup of 256 for 1,024 quads. Limited by memory bandwidth.
 #import elementwise
-struct Params { grid_first: u32, grid_width: u32, grid_count: u32, quads: u32 }
+struct Params {
+    grid_first: u32, grid_width: u32, grid_count: u32, quads: u32,
+#if elu || elu_grad
+    alpha: f32,
+#end
+#if sigmoid
+    channel_quads: u32, channels: u32,
+#end
+}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-#if relu
+#if relu || elu || sigmoid
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-@compute @workgroup_size(256)
-fn relu(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
-    let first = first_quad(wg, l);
-    if (grid_group(wg) * 1024u + 1024u <= p.quads) {
-#for I in 0..4
-        { let v = a[first + {I*256}u]; y[first + {I*256}u] = select(v, vec4<f32>(), v < vec4<f32>()); }
-#end
-        return;
-    }
-#for I in 0..4
-    if (first + {I*256}u < p.quads) { let v = a[first + {I*256}u]; y[first + {I*256}u] = select(v, vec4<f32>(), v < vec4<f32>()); }
-#end
-}
-#end
-#if relu_grad
+#else
 @group(0) @binding(2) var<storage, read> y: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+#end
+
+#if elu
+// exp(v) - 1 for v <= 0. Near 0 the difference would lose every digit; the Taylor series to v^9 is exact there.
+fn expm1(v: vec4<f32>) -> vec4<f32> {
+    var s = vec4<f32>(1.0 / 362880.0);
+    s = s * v + 1.0 / 40320.0;
+    s = s * v + 1.0 / 5040.0;
+    s = s * v + 1.0 / 720.0;
+    s = s * v + 1.0 / 120.0;
+    s = s * v + 1.0 / 24.0;
+    s = s * v + 1.0 / 6.0;
+    s = s * v + 0.5;
+    return select(exp(v) - 1.0, v + v * v * s, v > vec4<f32>(-0.5));
+}
+#end
+
+#if sigmoid
+fn element(i: u32, channel: u32) {
+    let v = a[i];
+    let e = exp(-abs(v));
+    let s = select(e, vec4<f32>(1.0), v >= vec4<f32>()) / (1.0 + e);
+    let lane = vec4<u32>(channel * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    y[i] = select(vec4<f32>(), s, lane < vec4<u32>(p.channels));
+}
+#else
+fn element(i: u32) {
+    let v = a[i];
+#if relu
+    y[i] = select(v, vec4<f32>(), v < vec4<f32>());
+#end
+#if relu_grad
+    dx[i] = select(vec4<f32>(), v, y[i] > vec4<f32>());
+#end
+#if elu
+    y[i] = select(v, p.alpha * expm1(min(v, vec4<f32>())), v < vec4<f32>());
+#end
+#if elu_grad
+    dx[i] = select(v * (y[i] + p.alpha), v, y[i] > vec4<f32>());
+#end
+#if sigmoid_grad
+    dx[i] = v * y[i] * (1.0 - y[i]);
+#end
+}
+#end
+
 @compute @workgroup_size(256)
+#if relu
+fn relu(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+#end
+#if relu_grad
 fn relu_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+#end
+#if elu
+fn elu(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+#end
+#if elu_grad
+fn elu_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+#end
+#if sigmoid
+fn sigmoid(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+#end
+#if sigmoid_grad
+fn sigmoid_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+#end
     let first = first_quad(wg, l);
+#if sigmoid
+    // One division a thread: the next quads' channel follows by steps of 256.
+    let step = 256u % p.channel_quads;
+    var k = first % p.channel_quads;
+#for I in 0..4
+    if (first + {I*256}u < p.quads) { element(first + {I*256}u, k); }
+    k += step;
+    k -= select(0u, p.channel_quads, k >= p.channel_quads);
+#end
+#else
     if (grid_group(wg) * 1024u + 1024u <= p.quads) {
 #for I in 0..4
-        dx[first + {I*256}u] = select(vec4<f32>(), a[first + {I*256}u], y[first + {I*256}u] > vec4<f32>());
+        element(first + {I*256}u);
 #end
         return;
     }
 #for I in 0..4
-    if (first + {I*256}u < p.quads) { dx[first + {I*256}u] = select(vec4<f32>(), a[first + {I*256}u], y[first + {I*256}u] > vec4<f32>()); }
+    if (first + {I*256}u < p.quads) { element(first + {I*256}u); }
+#end
 #end
 }
-#end

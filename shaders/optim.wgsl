@@ -7,7 +7,7 @@
 //             p -= a m / (sqrt(v) c + eps)          a, c by convention (Kingma & Ba, arXiv:1412.6980)
 //   nadam     p -= (a m + b g) / (sqrt(v c) + eps)  (Dozat 2016)
 //   rmsprop   v = RHO v + (1 - RHO) g^2   p -= lr g / (sqrt(v) + eps), Keras: / sqrt(v + eps)
-// L2: g += decay p first. AdamW: p *= 1 - lr decay first. Moments below 1e-30 are set to zero: a dead unit's would end as a
+// CLIP: g *= clip first, the coefficient of square_sum.wgsl. L2: g += decay p first. AdamW: p *= 1 - lr decay first. Moments below 1e-30 are set to zero: a dead unit's would end as a
 // denormal after some 760 steps, and denormals make multiplications 100 times slower on a CPU.
 // Grid: one workgroup of 256 for 1,024 quads. Limited by memory bandwidth.
 #import elementwise
@@ -17,10 +17,16 @@ struct Params { grid_first: u32, grid_width: u32, grid_count: u32, quads: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> hyper: array<vec4<f32>, 4>;
 @group(0) @binding(2) var<storage, read> grad: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> param: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> first: array<vec4<f32>>;
+#param CLIP = 0
+#if CLIP
+@group(0) @binding(3) var<storage, read> clip: array<vec4<f32>>;
+#end
+#for B in 3+CLIP..4+CLIP
+@group(0) @binding({B}) var<storage, read_write> param: array<vec4<f32>>;
+@group(0) @binding({B+1}) var<storage, read_write> first: array<vec4<f32>>;
 #if adam || nadam
-@group(0) @binding(5) var<storage, read_write> second: array<vec4<f32>>;
+@group(0) @binding({B+2}) var<storage, read_write> second: array<vec4<f32>>;
+#end
 #end
 #param NESTEROV = 0
 #param KERAS = 0
@@ -33,7 +39,11 @@ fn update(i: u32) {
     let h = hyper;
     let lr = h[0].x;
     var w = param[i] * h[0].z;
+#if CLIP
+    let g = clip[0].x * grad[i] + h[0].y * param[i];
+#else
     let g = grad[i] + h[0].y * param[i];
+#end
 #if sgd
 #if KERAS
     let v = flush(first[i] * h[0].w - lr * g);

@@ -7,6 +7,8 @@
 //   avg_pool       y = sum over the window / count; INCLUDE: count = R * S, else the pixels inside the image.
 //   avg_pool_grad  dx[h, w] = sum over the windows that hold (h, w) of dy / count. MASK as above.
 //   global_avg_pool / global_avg_pool_grad: mean over all pixels of an image, and its gradient.
+//   global_max_pool / global_max_pool_grad: maximum over all pixels, and dy at the pixel that won; `won` is that pixel's
+//                  row-major index as f32, which is exact below 2^24. The first of equals wins, NaN over everything.
 // Limited by memory bandwidth. Source: PyTorch's MaxPool2d and AvgPool2d documentation for the conventions.
 #import pixels
 #param R = 2
@@ -238,6 +240,55 @@ fn global_avg_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_inv
     for (var i = 0u; i < REPEAT; i++) {
         if (t.column < p.columns) {
             dx[((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad] = g;
+        }
+        t.column += 64u / LANES;
+    }
+}
+#end
+
+#if global_max_pool
+// Here rows x columns is 1 x 1 and other_rows x other_columns the image. A thread looks at one quad's pixels in order.
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> won: array<vec4<f32>>;
+@compute @workgroup_size(64)
+fn global_max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    let t = spot(wg, l);
+    if (t.quad >= p.channel_quads || t.column >= p.columns) { return; }
+    let pixels = p.other_rows * p.other_columns;
+    var at = t.image * pixels * p.channel_quads + t.quad;
+    var best = x[at];
+    var index = vec4<f32>();
+    for (var i = 1u; i < pixels; i++) {
+        at += p.channel_quads;
+        let v = x[at];
+        let better = (v > best) | (v != v);
+        best = select(best, v, better);
+        index = select(index, vec4<f32>(f32(i)), better);
+    }
+    y[t.image * p.channel_quads + t.quad] = best;
+    won[t.image * p.channel_quads + t.quad] = index;
+}
+#end
+
+#if global_max_pool_grad
+// Here rows x columns is the image.
+@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> won: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+@compute @workgroup_size(64)
+fn global_max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    var t = spot(wg, l);
+    if (t.quad >= p.channel_quads) { return; }
+    let g = dy[t.image * p.channel_quads + t.quad];
+    let index = won[t.image * p.channel_quads + t.quad];
+    for (var i = 0u; i < REPEAT; i++) {
+        if (t.column < p.columns) {
+            let pixel = t.row * p.columns + t.column;
+            dx[(t.image * p.rows * p.columns + pixel) * p.channel_quads + t.quad] =
+                select(vec4<f32>(), g, index == vec4<f32>(f32(pixel)));
         }
         t.column += 64u / LANES;
     }

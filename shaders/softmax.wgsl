@@ -2,6 +2,8 @@
 // rows are a few numbers long, so all of it is limited by launch overhead.
 //   softmax              y = exp(x - max) / sum(exp(x - max))
 //   softmax_grad         dx = y * (dy - sum(dy * y))
+//   log_softmax          y = x - max - log(sum(exp(x - max)))
+//   log_softmax_grad     dx = dy - exp(y) * sum(dy)
 //   cross_entropy        per[n] = w[t] * sum_k q[k] * (logsumexp(x) - x[k]), q = the smoothed one-hot of label t;
 //                        loss = sum(per) / count, count = labels that are < C (others mark padding of a batch)
 //   cross_entropy_grad   dx[n, k] = dloss * w[t] * (softmax(x)[k] - q[k]) / count
@@ -10,7 +12,7 @@
 #import grid
 #param WEIGHTS = 0
 #param KIND = 0
-#if softmax || softmax_grad
+#if softmax || softmax_grad || log_softmax || log_softmax_grad
 struct Params { grid_first: u32, grid_width: u32, grid_count: u32, rows: u32, classes: u32, pitch: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 #end
@@ -28,6 +30,41 @@ fn softmax(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l
     for (var k = 0u; k < p.classes; k++) { sum += exp(x[at + k] - top); }
     for (var k = 0u; k < p.pitch; k++) {
         if (k < p.classes) { y[at + k] = exp(x[at + k] - top) / sum; } else { y[at + k] = 0.0; }
+    }
+}
+#end
+#if log_softmax
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64)
+fn log_softmax(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    let n = grid_group(wg) * 64u + l.x;
+    if (n >= p.rows) { return; }
+    let at = n * p.pitch;
+    var top = x[at];
+    for (var k = 1u; k < p.classes; k++) { top = max(top, x[at + k]); }
+    var sum = 0.0;
+    for (var k = 0u; k < p.classes; k++) { sum += exp(x[at + k] - top); }
+    let log_sum = log(sum);
+    for (var k = 0u; k < p.pitch; k++) {
+        // The difference to the maximum stays exact where logits are large.
+        if (k < p.classes) { y[at + k] = (x[at + k] - top) - log_sum; } else { y[at + k] = 0.0; }
+    }
+}
+#end
+#if log_softmax_grad
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+@compute @workgroup_size(64)
+fn log_softmax_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    let n = grid_group(wg) * 64u + l.x;
+    if (n >= p.rows) { return; }
+    let at = n * p.pitch;
+    var sum = 0.0;
+    for (var k = 0u; k < p.classes; k++) { sum += dy[at + k]; }
+    for (var k = 0u; k < p.pitch; k++) {
+        if (k < p.classes) { dx[at + k] = dy[at + k] - exp(y[at + k]) * sum; } else { dx[at + k] = 0.0; }
     }
 }
 #end

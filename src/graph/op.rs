@@ -44,13 +44,23 @@ pub trait Op: Any {
 
     /// Gradient of the loss for each input, recorded as further nodes; `dy` belongs to output 0. Where `wanted[i]` is
     /// false nothing may be recorded for input i. `None` also where an input has no gradient (labels).
+    ///
+    /// By default "no gradient": `None` for each input. For pictures, counters, random numbers, and for the gradients
+    /// themselves: none of the papers needs a second derivative.
+    ///
+    /// # Panics
+    /// By default when a gradient is wanted: a missing one must not pass for a zero.
     fn gradient<'g>(
         &self,
         x: &[Tensor<'g>],
         y: &[Tensor<'g>],
         dy: Tensor<'g>,
         wanted: &[bool],
-    ) -> Vec<Option<Tensor<'g>>>;
+    ) -> Vec<Option<Tensor<'g>>> {
+        let _ = (y, dy);
+        assert!(!wanted.contains(&true), "{} has no gradient, and one is needed here", self.name());
+        vec![None; x.len()]
+    }
 
     /// FLOPs and bytes of one run.
     fn cost(&self, xs: &[Shape], ys: &[Shape]) -> Cost {

@@ -3,10 +3,10 @@
 //! `p` parameter, `g` gradient, `t` step from 1. Everything that depends on `t` is computed here in f64: 1 − β₂ᵗ in f32 is
 //! not good enough for the first steps. `shaders/optim.wgsl` has the equations.
 
-use crate::gpu::{KernelKey, Source, Word};
+use crate::gpu::{Source, Word};
 use crate::graph::record::Arena;
-use crate::graph::{Cost, Launch, Operand, Shape, Tensor};
-use crate::ops::shader;
+use crate::graph::{Cost, Operand, Recorder, Shape, Tensor};
+use crate::ops::{shader, square_sum};
 use crate::plan::{HYPER, PlanSpec, Update};
 
 const SOURCE: Source = shader!("optim.wgsl");
@@ -69,6 +69,12 @@ pub struct Optimizer {
     pub convention: Convention,
     /// L2 weight decay (decoupled for AdamW).
     pub weight_decay: f64,
+    /// The largest norm that all gradients together may have.
+    pub clip_norm: Option<f64>,
+    /// Replays of the plan whose gradients make one step.
+    accumulation: usize,
+    /// Of those, how many the next step has.
+    batches: usize,
     steps: u64,
     /// Nadam's running product of momenta.
     product: f64,
@@ -77,7 +83,16 @@ pub struct Optimizer {
 impl Optimizer {
     /// `rule` in PyTorch's convention, no weight decay.
     pub fn new(rule: Rule) -> Optimizer {
-        Optimizer { rule, convention: Convention::Torch, weight_decay: 0.0, steps: 0, product: 1.0 }
+        Optimizer {
+            rule,
+            convention: Convention::Torch,
+            weight_decay: 0.0,
+            clip_norm: None,
+            accumulation: 1,
+            batches: 0,
+            steps: 0,
+            product: 1.0,
+        }
     }
 
     /// Adam with PyTorch's defaults: β 0.9 and 0.999, ε 1e-8.
@@ -102,6 +117,30 @@ impl Optimizer {
         self
     }
 
+    /// The same, with all gradients multiplied by min(1, `max_norm` / (norm + 1e-6)) before the update (and before weight
+    /// decay), where norm is that of all gradients of the plan as one vector: `torch.nn.utils.clip_grad_norm_`. In Keras'
+    /// convention (`global_clipnorm`) without the 1e-6. It all happens on the device, in a fixed order.
+    ///
+    /// # Panics
+    /// When `max_norm` is not positive.
+    pub fn with_clip_norm(mut self, max_norm: f64) -> Optimizer {
+        assert!(max_norm > 0.0, "gradients are clipped to a positive norm, given was {max_norm}");
+        self.clip_norm = Some(max_norm);
+        self
+    }
+
+    /// The same, with one update every `batches` replays of the plan, on the mean of their gradients. For a loss that is a
+    /// mean this equals, within rounding, one batch that is so many times as large; clipping sees the mean. Call
+    /// [`Optimizer::advance`] on every replay all the same.
+    ///
+    /// # Panics
+    /// When `batches` is 0.
+    pub fn with_accumulation(mut self, batches: usize) -> Optimizer {
+        assert!(batches > 0, "gradients are accumulated over 1 replay or more");
+        self.accumulation = batches;
+        self
+    }
+
     /// What a training step computes: `loss`, the gradients of every trainable parameter of its graph, and this optimizer's
     /// update. The hyperparameter input is `spec.hyper`: feed [`Optimizer::advance`] to it each step.
     ///
@@ -121,14 +160,17 @@ impl Optimizer {
         }
     }
 
-    /// Steps taken.
+    /// Updates of the weights, with the one whose gradients are being accumulated.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Counts a step and returns its hyperparameters for learning rate `lr`: the plan's input of [`HYPER`] numbers.
+    /// Counts a step and returns its hyperparameters for learning rate `lr`: the plan's input of [`HYPER`] numbers. With
+    /// accumulation, call it on every replay; all replays of a step count once, and the last one's rate is used.
     pub fn advance(&mut self, lr: f64) -> [f32; HYPER] {
-        self.steps += 1;
+        let first = self.batches == 0;
+        self.batches = (self.batches + 1) % self.accumulation;
+        self.steps += u64::from(first);
         let (t, keras) = (self.steps as f64, self.convention == Convention::Keras);
         let mut h = [0.0f64; HYPER];
         (h[0], h[1], h[2]) = (lr, self.weight_decay, 1.0);
@@ -147,7 +189,9 @@ impl Optimizer {
                 let speed = if keras { 1.0 } else { 0.004 };
                 let momentum = |t: f64| beta1 * (1.0 - 0.5 * 0.96f64.powf(t * speed));
                 let (now, next) = (momentum(t), momentum(t + 1.0));
-                self.product *= now;
+                if first {
+                    self.product *= now;
+                }
                 h[6] = lr * next / (1.0 - self.product * next);
                 h[8] = lr * (1.0 - now) / (1.0 - self.product);
                 h[7] = 1.0 / (1.0 - beta2.powf(t)).sqrt();
@@ -176,19 +220,39 @@ impl Update for Optimizer {
         }
     }
 
-    fn launch(&self, hyper: Operand, chunk: usize, words: usize) -> Launch {
+    fn accumulation(&self) -> usize {
+        self.accumulation
+    }
+
+    fn record(&self, k: &mut Recorder, hyper: Operand, chunks: &[usize]) {
+        let clip = self.clip_norm.map(|max_norm| {
+            let count = chunks.iter().map(|words| square_sum::parts(*words)).sum::<usize>();
+            let (part, out) = (k.workspace(count.next_multiple_of(4)), k.workspace(4));
+            let mut first = 0;
+            for (chunk, words) in chunks.iter().enumerate() {
+                square_sum::partial(k, Operand::Chunk(Arena::Grad, chunk), *words, part, first);
+                first += square_sum::parts(*words);
+            }
+            let epsilon = if self.convention == Convention::Keras { 0.0 } else { 1e-6 };
+            square_sum::clip(k, part, count, max_norm as f32, epsilon, out);
+            out
+        });
         let nesterov = matches!(self.rule, Rule::Sgd { nesterov: true, .. });
-        let params =
-            vec![("NESTEROV", i64::from(nesterov)), ("KERAS", i64::from(self.convention == Convention::Keras))];
-        let mut buffers = vec![hyper, Operand::Chunk(Arena::Grad, chunk), Operand::Chunk(Arena::Param, chunk)];
-        buffers.extend((0..self.moments()).map(|m| Operand::Chunk(Arena::Moment(m), chunk)));
-        let quads = words / 4;
-        Launch {
-            key: KernelKey { source: SOURCE, entry: self.name(), params },
-            params: vec![("quads", Word::from(quads))],
-            groups: quads.div_ceil(1024) as u64,
-            cost: Cost { flops: 12.0 * words as f64, bytes: 4.0 * (3 + 2 * self.moments()) as f64 * words as f64 },
-            buffers,
+        let baked = [
+            ("NESTEROV", i64::from(nesterov)),
+            ("KERAS", i64::from(self.convention == Convention::Keras)),
+            ("CLIP", i64::from(clip.is_some())),
+        ];
+        for (chunk, words) in chunks.iter().enumerate() {
+            let mut buffers = vec![hyper, Operand::Chunk(Arena::Grad, chunk)];
+            buffers.extend(clip);
+            buffers.push(Operand::Chunk(Arena::Param, chunk));
+            buffers.extend((0..self.moments()).map(|m| Operand::Chunk(Arena::Moment(m), chunk)));
+            let quads = words / 4;
+            let params = [("quads", Word::from(quads))];
+            let bytes = 4.0 * (3 + 2 * self.moments()) as f64 * *words as f64;
+            k.launch(SOURCE, self.name(), &baked, &params, &buffers, quads.div_ceil(1024)).cost =
+                Cost { flops: 12.0 * *words as f64, bytes };
         }
     }
 }

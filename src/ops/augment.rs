@@ -3,7 +3,7 @@
 
 use super::philox::{key, philox, unit};
 use super::pixels::pixels;
-use super::{arity, image, no_gradient, shader};
+use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
 use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId};
 
@@ -86,16 +86,6 @@ impl Op for Augment {
             g.params.push(("fill", Word::F(v)));
         }
         k.launch(SOURCE, "augment", &g.baked, &g.params, &[x[0].into(), x[1].into(), y[0].into()], g.groups);
-    }
-
-    fn gradient<'g>(
-        &self,
-        _: &[Tensor<'g>],
-        _: &[Tensor<'g>],
-        _: Tensor<'g>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<'g>>> {
-        no_gradient(self, wanted)
     }
 
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {

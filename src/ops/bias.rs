@@ -92,9 +92,4 @@ impl Op for BiasGrad {
         k.launch(SOURCE, "bias_grad_partial", &[], &params, &[x[0].into(), part], (chunks * quads).div_ceil(64));
         k.launch(SOURCE, "bias_grad_total", &[], &common, &[part, y[0].into()], quads);
     }
-
-    fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        // Second derivatives are not needed by any of the five papers.
-        vec![None]
-    }
 }

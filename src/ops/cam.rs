@@ -1,7 +1,7 @@
 //! Grad-CAM (Selvaraju et al., arXiv:1610.02391; Basu & Mitra eq. 1-2): how much each pixel of a feature map speaks for a
 //! class. Weights: the global average of the class score's gradient; map: ReLU of the weighted sum of the features.
 
-use super::{arity, image, no_gradient, shader};
+use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
 use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId};
 
@@ -74,16 +74,6 @@ impl Op for CamMap {
         k.launch(SOURCE, "cam_map", &[("RELU", i64::from(self.relu))], &params, &buffers, pixels.div_ceil(64));
     }
 
-    fn gradient<'g>(
-        &self,
-        _: &[Tensor<'g>],
-        _: &[Tensor<'g>],
-        _: Tensor<'g>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<'g>>> {
-        no_gradient(self, wanted)
-    }
-
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
         Cost { flops: 2.0 * xs[1].elements() as f64, bytes: 4.0 * xs[1].words() as f64 }
     }
@@ -117,16 +107,6 @@ impl Op for CamNormalize {
         let (n, _, h, w) = k.shape(x[0]).nchw();
         let buffers = [x[0].into(), y[0].into(), y[1].into()];
         k.launch(SOURCE, "cam_normalize", &[], &[("plane", Word::from(h * w))], &buffers, n);
-    }
-
-    fn gradient<'g>(
-        &self,
-        _: &[Tensor<'g>],
-        _: &[Tensor<'g>],
-        _: Tensor<'g>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<'g>>> {
-        no_gradient(self, wanted)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Colour maps for heat maps, and the overlay of one on a gray image.
 
-use super::{arity, image, no_gradient, shader};
+use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
 use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId};
 
@@ -17,7 +17,7 @@ pub enum Colors {
     Jet,
 }
 
-/// Coefficients of Turbo's polynomial for red, green, blue, the constant first. Copyright 2019 Google LLC, Apache-2.0
+/// Coefficients of Turbo's polynomial for red, green, blue, the constant first; the shader repeats them, a test compares. Copyright 2019 Google LLC, Apache-2.0
 /// (the shader published with "Turbo, an improved rainbow colormap for visualization").
 const TURBO: [[f64; 6]; 3] = [
     [0.13572138, 4.61539260, -42.66032258, 132.13108234, -152.94239396, 59.28637943],
@@ -108,16 +108,6 @@ impl Op for Colormap {
         k.elementwise(SOURCE, "colormap", &[self.0.baked()], &[], &[x[0].into(), y[0].into()], words);
     }
 
-    fn gradient<'g>(
-        &self,
-        _: &[Tensor<'g>],
-        _: &[Tensor<'g>],
-        _: Tensor<'g>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<'g>>> {
-        no_gradient(self, wanted)
-    }
-
     fn cost(&self, xs: &[Shape], ys: &[Shape]) -> Cost {
         Cost { flops: 36.0 * xs[0].elements() as f64, bytes: 4.0 * (xs[0].words() + ys[0].words()) as f64 }
     }
@@ -156,16 +146,6 @@ impl Op for Overlay {
         k.elementwise(SOURCE, "overlay", &baked, &params, &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
-    fn gradient<'g>(
-        &self,
-        _: &[Tensor<'g>],
-        _: &[Tensor<'g>],
-        _: Tensor<'g>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<'g>>> {
-        no_gradient(self, wanted)
-    }
-
     fn cost(&self, xs: &[Shape], ys: &[Shape]) -> Cost {
         Cost { flops: 48.0 * xs[0].elements() as f64, bytes: 4.0 * (2 * xs[0].words() + ys[0].words()) as f64 }
     }
@@ -201,6 +181,13 @@ mod tests {
         let gray = case.given("gray", Shape::image(1, 1, 1, 3), &[0.25, 0.75, 0.5]);
         let got = case.check(&[x.overlay(gray, Overlay { colors: Colors::Jet, alpha: 1.0, by_value: true })], 1e-6);
         assert_eq!(got[0], [0.25, 0.75, 0.5, 0.25, 0.75, 0.0, 0.25, 0.75, 0.0]);
+    }
+
+    #[test]
+    fn the_shader_has_the_same_coefficients() {
+        let word = |w: &str| w.trim_matches(|c: char| !c.is_ascii_digit() && c != '-').parse::<f64>().ok();
+        let words: Vec<f64> = SOURCE.text.split([' ', '(']).filter_map(word).collect();
+        assert!(TURBO.iter().flatten().all(|k| words.contains(k)), "{words:?}");
     }
 
     #[test]

@@ -184,8 +184,4 @@ impl Op for CrossEntropyGrad {
         let baked = [("WEIGHTS", i64::from(self.0.weights))];
         k.launch(SOURCE, "cross_entropy_grad", &baked, &params, &buffers, s.nchw().0.div_ceil(64));
     }
-
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
-    }
 }

@@ -5,6 +5,7 @@
 
 mod activation;
 mod augment;
+mod bce;
 mod bias;
 mod cam;
 mod channels;
@@ -14,29 +15,34 @@ mod dropout;
 mod global_pool;
 mod loss;
 mod merge;
+mod pad;
 pub mod philox;
 mod pixels;
 mod pool;
 mod resize;
 mod softmax;
+pub(crate) mod square_sum;
 #[cfg(test)]
 mod testing;
 
-pub use activation::{Relu, ReluGrad};
+pub use activation::{Elu, EluGrad, Relu, ReluGrad, Sigmoid, SigmoidGrad};
 pub use augment::{Augment, AugmentOptions, Border, WARP};
+pub use bce::{BinaryCrossEntropy, BinaryCrossEntropyGrad};
 pub use bias::{Bias, BiasGrad};
 pub use cam::{CamMap, CamNormalize};
 pub use channels::{Concat, PadChannels, SliceChannels};
 pub use colormap::{Colormap, Colors, Overlay};
 pub use conv::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Geometry};
 pub use dropout::Dropout;
-pub use global_pool::{GlobalAvgPool, GlobalAvgPoolGrad};
+pub use global_pool::{GlobalAvgPool, GlobalAvgPoolGrad, GlobalMaxPool, GlobalMaxPoolGrad};
 pub use loss::{CrossEntropy, CrossEntropyGrad, Smoothing};
-pub use merge::{Add, Fill, Multiply};
+pub use merge::{Add, AddScaled, Fill, Multiply, Scale};
+pub use pad::{Crop, ZeroPad};
 pub use philox::PhiloxWords;
 pub use pool::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad, Window};
 pub use resize::{Resize, ResizeGrad};
-pub use softmax::{Softmax, SoftmaxGrad};
+pub use softmax::{LogSoftmax, LogSoftmaxGrad, Softmax, SoftmaxGrad};
+pub use square_sum::{L2Penalty, L2PenaltyGrad};
 
 use crate::graph::{Tensor, autograd};
 
@@ -81,13 +87,4 @@ pub(crate) fn image(s: crate::graph::Shape) -> Result<(usize, usize, usize, usiz
         crate::graph::Shape::Image { n, c, h, w } => Ok((n, c, h, w)),
         other => Err(format!("expected an image [N, C, H, W], given was {other}")),
     }
-}
-
-/// The gradients of an operation that has none: for pictures, counters and random numbers.
-///
-/// # Panics
-/// When one is wanted: a missing gradient must not pass for a zero.
-pub(crate) fn no_gradient<'g>(op: &dyn crate::graph::Op, wanted: &[bool]) -> Vec<Option<Tensor<'g>>> {
-    assert!(!wanted.contains(&true), "{} has no gradient, and one is needed here", op.name());
-    vec![None; wanted.len()]
 }

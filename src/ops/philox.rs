@@ -3,9 +3,9 @@
 //!
 //! Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-use super::{arity, no_gradient, shader};
+use super::{arity, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId};
+use crate::graph::{Cost, Op, Recorder, Shape, ValueId};
 
 const SOURCE: Source = shader!("philox.wgsl");
 
@@ -71,16 +71,6 @@ impl Op for PhiloxWords {
             &[x[0].into(), y[0].into()],
             blocks.div_ceil(64),
         );
-    }
-
-    fn gradient<'g>(
-        &self,
-        _: &[Tensor<'g>],
-        _: &[Tensor<'g>],
-        _: Tensor<'g>,
-        wanted: &[bool],
-    ) -> Vec<Option<Tensor<'g>>> {
-        no_gradient(self, wanted)
     }
 
     fn cost(&self, xs: &[Shape], ys: &[Shape]) -> Cost {

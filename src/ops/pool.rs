@@ -195,10 +195,6 @@ impl Op for MaxPoolGrad {
         k.launch(SOURCE, "max_pool_grad", &baked, &params, &buffers, groups);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
-    }
-
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
         downcast::<ReluGrad>(next).filter(|_| !self.mask)?;
         Some(Rc::new(MaxPoolGrad { mask: true, ..self.clone() }))
@@ -272,10 +268,6 @@ impl Op for AvgPoolGrad {
         baked.extend([("MASK", i64::from(self.mask)), ("INCLUDE", i64::from(self.forward.include_padding))]);
         let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();
         k.launch(SOURCE, "avg_pool_grad", &baked, &params, &buffers, groups);
-    }
-
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {

@@ -15,10 +15,10 @@ use std::rc::Rc;
 /// Bytes before and after each slot that no kernel may touch; written and checked by tests.
 const GUARD: u64 = 256;
 
-pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usize) -> Result<Plan> {
+pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Plan> {
     let reflections = reflect(&draft)?;
     let texels = Assignment::new(&draft.steps, &reflections);
-    let report = measure(gpu, &weights, &draft, moments, texels.bytes());
+    let report = measure(gpu, &weights, &draft, texels.bytes());
     if let Some(budget) = gpu.memory_budget.filter(|b| report.total() > *b) {
         return Err(Error::Memory(format!(
             "the plan needs {}, {} may use {} (--memory); {report}",
@@ -33,6 +33,7 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usiz
         inputs: Vec::new(),
         slots: Vec::new(),
         grads: Vec::new(),
+        gradients: Vec::new(),
         moments: Vec::new(),
         guards: Vec::new(),
     };
@@ -50,18 +51,22 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usiz
         b.slots.push(at);
         b.guards.push((at, guard(gpu), *words as u64 * 4));
     }
-    if moments > 0 || draft.places.values().any(|p| matches!(p, Place::Grad(_))) {
+    if draft.moments.is_some() {
         for (i, c) in weights.trainable.iter().enumerate() {
             let at = add(&format!("gradients {i}"), c.words as u64 * 4)?;
             b.grads.push(at);
         }
     }
-    for m in 0..moments {
+    for m in 0..draft.moments.unwrap_or(0) {
         let mut chunks = Vec::new();
         for (i, c) in weights.trainable.iter().enumerate() {
             chunks.push(add(&format!("moment {m} chunk {i}"), c.words as u64 * 4)?);
         }
         b.moments.push(chunks);
+    }
+    for p in &draft.gradients {
+        let slot = param_slot(&weights, &draft, *p);
+        b.gradients.push((b.grads[slot.chunk], slot.offset as u64 * 4, slot.shape.words() as u64 * 4));
     }
     let (dispatches, submits, listing) = dispatches(gpu, &weights, &draft, &b, &reflections, &texels)?;
 
@@ -89,7 +94,8 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft, moments: usiz
         back += shape.words() as u64 * 4;
     }
     let rings = Rings::new(gpu, offset, back)?;
-    Ok(Plan { weights, dispatches, submits, inputs, outputs, buffers: b, rings, report, listing })
+    let accumulation = draft.accumulation as u64;
+    Ok(Plan { weights, dispatches, submits, accumulation, inputs, outputs, buffers: b, rings, report, listing })
 }
 
 /// Room before and after each slot: only where tests look at it. What comes after is bound with the slot, because drivers
@@ -102,17 +108,16 @@ fn param_slot<'w>(weights: &'w Weights, draft: &Draft, p: usize) -> &'w super::S
     weights.slot(&draft.params[p].1).expect("checked when the draft was made")
 }
 
-fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, moments: usize, textures: u64) -> MemoryReport {
+fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, textures: u64) -> MemoryReport {
     let (trainable, frozen) = weights.bytes();
-    let has_grads = draft.places.values().any(|p| matches!(p, Place::Grad(_)));
     let inputs: u64 = draft.inputs.iter().map(|(_, v)| v.shape.words() as u64 * 4).sum();
     let outputs: u64 = draft.outputs.iter().map(|(_, s, _)| s.words() as u64 * 4).sum();
     let ring = super::IN_FLIGHT as u64;
     let uniforms = draft.steps.len() as u64 * 256;
     MemoryReport {
         parameters: trainable + frozen,
-        gradients: if has_grads { trainable } else { 0 },
-        moments: trainable * moments as u64,
+        gradients: if draft.moments.is_some() { trainable } else { 0 },
+        moments: trainable * draft.moments.unwrap_or(0) as u64,
         activations: draft.slots.words.iter().map(|w| *w as u64 * 4 + 2 * guard(gpu)).sum(),
         unshared: draft.unshared * 4,
         transfer: inputs * (1 + ring) + outputs * ring + uniforms + textures,
@@ -240,7 +245,7 @@ fn dispatches(
         });
         gpu.count_created();
         gpu.check().map_err(|e| Error::Internal(format!("{} / {}: {e}", step.path, step.launch.key.entry)))?;
-        all.push(Dispatch { kernel, bind_group, grid, step: index, fills });
+        all.push(Dispatch { kernel, bind_group, grid, step: index, when: step.when, fills });
     }
     Ok((all, submits, listing))
 }
@@ -290,10 +295,10 @@ fn disjoint(step: &super::draft::Step, writes: &[bool]) -> Result<(), String> {
 impl Plan {
     /// Fills activations, gradients and guard bands with NaN, so that a test sees what a kernel did not write.
     pub fn poison(&self, gpu: &Gpu) -> Result<()> {
-        for at in self.buffers.slots.iter().chain(&self.buffers.grads) {
-            let buffer = &self.buffers.all[*at];
-            let nan = vec![f32::NAN.to_bits(); buffer.size() as usize / 4];
-            gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(&nan));
+        let whole = |at: &usize| (*at, 0, self.buffers.all[*at].size());
+        for (at, offset, bytes) in self.buffers.slots.iter().map(whole).chain(self.buffers.gradients.iter().copied()) {
+            let nan = vec![f32::NAN.to_bits(); bytes as usize / 4];
+            gpu.queue.write_buffer(&self.buffers.all[at], offset, bytemuck::cast_slice(&nan));
         }
         gpu.queue.submit([]);
         gpu.check()

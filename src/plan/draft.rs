@@ -5,13 +5,16 @@ use super::fuse::fuse;
 use super::liveness::{self, Lifetime, Slots};
 use super::slices::Slices;
 use super::weights::Weights;
-use super::{PlanSpec, Update};
+use super::{PlanSpec, Update, When};
 use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
-use crate::gpu::{Gpu, KernelKey};
+use crate::gpu::{Gpu, KernelKey, Source, Word};
 use crate::graph::record::{Arena, PART_ALIGN, Values};
-use crate::graph::{Graph, Launch, Node, Operand, Origin, Recorder, Shape, Tensor, Value, ValueId};
+use crate::graph::{Cost, Graph, Launch, Node, Operand, Origin, Recorder, Shape, Tensor, Value, ValueId};
+use crate::ops::shader;
 use std::collections::{HashMap, HashSet};
+
+const ACCUMULATE: Source = shader!("accumulate.wgsl");
 
 /// Where an operand's memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub(crate) enum Place {
     Param(usize),
     /// A gradient in the gradient arena, by the parameter's index.
     Grad(usize),
-    /// A whole chunk of an arena.
+    /// A chunk of an arena.
     Chunk(Arena, usize),
 }
 
@@ -35,6 +38,7 @@ pub(crate) struct Step {
     pub(crate) launch: Launch,
     /// What each buffer is.
     pub(crate) bound: Vec<Bound>,
+    pub(crate) when: When,
 }
 
 /// Words `first..first + words` of a place.
@@ -53,6 +57,12 @@ pub(crate) struct Draft {
     pub(crate) params: Vec<(ValueId, String)>,
     pub(crate) places: HashMap<ValueId, Place>,
     pub(crate) outputs: Vec<(ValueId, Shape, bool)>,
+    /// Indices of the parameters whose gradients lie in the arena.
+    pub(crate) gradients: Vec<usize>,
+    /// Moments of the optimizer, if there is one.
+    pub(crate) moments: Option<usize>,
+    /// Replays that make one update.
+    pub(crate) accumulation: usize,
     /// The largest value, for the message of a refused plan.
     pub(crate) largest: Option<(String, Shape)>,
     /// Words of activations and workspaces if nothing shared memory.
@@ -103,11 +113,44 @@ pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelK
     fuse(needed(graph, &roots), &roots).iter().flat_map(of).collect()
 }
 
+/// The kernels that `update` launches on parameters of `words` words, and those of accumulation; needs no GPU.
+pub fn update_kernels(update: &dyn Update, words: usize, tuning: Tuning) -> Vec<KernelKey> {
+    let (graph, slices) = (&Graph::new(), Slices::default());
+    let values = Described { graph, slices };
+    let mut k = Recorder::new(tuning, usize::MAX, &values);
+    update.record(&mut k, Operand::Chunk(Arena::Param, 0), &[words]);
+    let add = |first| accumulate(words, update.accumulation(), first);
+    let added = (update.accumulation() > 1).then(|| [add(true), add(false)]).into_iter().flatten();
+    added.chain(k.launches).map(|l| l.key).collect()
+}
+
+/// `words` words in runs that a binding holds: (first, words).
+fn pieces(words: usize, binding_words: usize) -> Vec<(usize, usize)> {
+    let most = binding_words / PART_ALIGN * PART_ALIGN;
+    (0..words).step_by(most).map(|first| (first, most.min(words - first))).collect()
+}
+
+/// Adds a gradient of `words` words to the arena; its two buffers are placed by the caller.
+fn accumulate(words: usize, of: usize, first: bool) -> Launch {
+    let quads = words / 4;
+    Launch {
+        key: KernelKey { source: ACCUMULATE, entry: "accumulate", params: vec![("FIRST", i64::from(first))] },
+        params: vec![("quads", Word::from(quads)), ("factor", Word::F((1.0 / of as f64) as f32))],
+        buffers: Vec::new(),
+        groups: quads.div_ceil(1024) as u64,
+        cost: Cost { flops: 2.0 * words as f64, bytes: 12.0 * words as f64 },
+    }
+}
+
 impl Draft {
     pub(crate) fn new(gpu: &Gpu, graph: &Graph, weights: &Weights, spec: &PlanSpec) -> Result<Draft> {
         let mut roots: Vec<ValueId> = spec.outputs.iter().map(|t| t.id).collect();
         roots.extend(spec.gradients.iter().map(|(_, g)| g.id));
         let nodes = fuse(needed(graph, &roots), &roots);
+        let accumulation = spec.update.map_or(1, Update::accumulation);
+        if accumulation == 0 {
+            return Err(Error::Usage("gradients are accumulated over 1 replay or more, asked for were 0".into()));
+        }
         let describe = |v: ValueId| graph.describe(v);
 
         let mut draft = Draft {
@@ -117,11 +160,16 @@ impl Draft {
             params: Vec::new(),
             places: HashMap::new(),
             outputs: spec.outputs.iter().map(|t| (t.id, t.shape(), describe(t.id).integer)).collect(),
+            gradients: Vec::new(),
+            moments: spec.update.map(|u| u.moments()),
+            accumulation,
             largest: None,
             unshared: 0,
         };
         draft.place_sources(graph, weights, &nodes, &roots)?;
-        draft.place_gradients(weights, spec, describe)?;
+        let sums = draft.place_gradients(weights, spec, describe)?;
+        // A gradient that is added to the arena lives until then, not to the end.
+        roots.retain(|v| spec.outputs.iter().any(|t| t.id == *v) || !sums.contains_key(v));
 
         // Record every node's launches; memory lives from the node that first writes a value in it to the last that reads
         // one.
@@ -163,34 +211,65 @@ impl Draft {
             lifetimes.extend(workspaces.iter().map(|w| Lifetime { words: *w, first: i, last: i }));
             recorded.push((launches, start));
         }
+        // What the optimizer is told of as a chunk is a piece of one where a binding does not hold it.
+        let split = |(i, c): (usize, &super::weights::Chunk)| {
+            pieces(c.words, gpu.binding_words()).into_iter().map(move |(first, words)| (i, first, words))
+        };
+        let chunks: Vec<(usize, usize, usize)> = weights.trainable.iter().enumerate().flat_map(split).collect();
+        let mut update = Recorder::new(gpu.tuning, gpu.binding_words(), &values);
+        let update_start = lifetimes.len();
+        if let Some(u) = spec.update {
+            let hyper = draft.place_hyper(spec)?;
+            let words: Vec<usize> = chunks.iter().map(|c| c.2).collect();
+            u.record(&mut update, Operand::Value(hyper), &words);
+            lifetimes.extend(update.workspaces.iter().map(|w| Lifetime { words: *w, first: end, last: end }));
+        }
         // Guard bands stand at a value's end, so a guarded value has its slot to itself.
         draft.slots = if gpu.guards { liveness::separate(&lifetimes) } else { liveness::assign(&lifetimes) };
         draft.unshared = lifetimes.iter().map(|l| l.words as u64).sum();
         for (v, l) in of_host {
             draft.places.insert(v, Place::Slot(draft.slots.slot[l]));
         }
+        let locate = |draft: &Draft, o: &Operand, workspaces: usize| match *o {
+            Operand::Value(v) => {
+                let host = values.slices.host(v).0;
+                Bound { place: draft.places[&host], first: 0, words: shape(host).words() }
+            }
+            Operand::Part { value, first, words } => Bound { place: draft.places[&value], first, words },
+            Operand::Workspace(w) => {
+                let l = workspaces + w;
+                Bound { place: Place::Slot(draft.slots.slot[l]), first: 0, words: lifetimes[l].words }
+            }
+            Operand::Chunk(a, c) => {
+                let (chunk, first, words) = chunks[c];
+                Bound { place: Place::Chunk(a, chunk), first, words }
+            }
+        };
         for (node, (launches, workspaces)) in nodes.iter().zip(recorded) {
             for launch in launches {
-                let place = |o: &Operand| match *o {
-                    Operand::Value(v) => {
-                        let host = values.slices.host(v).0;
-                        Bound { place: draft.places[&host], first: 0, words: shape(host).words() }
+                let bound = launch.buffers.iter().map(|o| locate(&draft, o, workspaces)).collect();
+                let (path, op) = (node.path.clone(), node.op.name());
+                draft.steps.push(Step { path, op, launch, bound, when: When::Always });
+            }
+            for (v, param) in node.outputs.iter().filter_map(|v| Some((v, sums.get(v)?))) {
+                for (param, when) in param.iter().flat_map(|p| [(*p, When::First), (*p, When::Later)]) {
+                    for (first, words) in pieces(shape(*v).words(), gpu.binding_words()) {
+                        let launch = accumulate(words, accumulation, when == When::First);
+                        let bound = [draft.places[v], Place::Grad(param)].map(|place| Bound { place, first, words });
+                        let path = node.path.clone();
+                        draft.steps.push(Step { path, op: "accumulate", launch, bound: bound.to_vec(), when });
                     }
-                    Operand::Part { value, first, words } => Bound { place: draft.places[&value], first, words },
-                    Operand::Workspace(w) => {
-                        let l = workspaces + w;
-                        Bound { place: Place::Slot(draft.slots.slot[l]), first: 0, words: lifetimes[l].words }
-                    }
-                    Operand::Chunk(a, c) => {
-                        Bound { place: Place::Chunk(a, c), first: 0, words: weights.trainable[c].words }
-                    }
-                };
-                let bound = launch.buffers.iter().map(place).collect();
-                draft.steps.push(Step { path: node.path.clone(), op: node.op.name(), launch, bound });
+                }
             }
         }
-        if let Some(update) = spec.update {
-            draft.add_update(weights, update, spec, gpu.binding_words());
+        for launch in update.launches {
+            let chunk = launch
+                .buffers
+                .iter()
+                .find_map(|o| if let Operand::Chunk(_, c) = o { Some(chunks[*c].0) } else { None });
+            let path = chunk.map_or("optimizer".into(), |c| format!("optimizer chunk {c}"));
+            let bound = launch.buffers.iter().map(|o| locate(&draft, o, update_start)).collect();
+            draft.steps.push(Step { path, op: launch.key.entry, launch, bound, when: When::Last });
         }
         draft.check_bindings(gpu)?;
         Ok(draft)
@@ -228,15 +307,17 @@ impl Draft {
         Ok(())
     }
 
-    /// Gradients of an optimizer's parameters lie in the gradient arena, where its one dispatch finds them.
+    /// Gradients of an optimizer's parameters lie in the gradient arena, where its one dispatch finds them: written there
+    /// by their nodes, or, where they are accumulated, added. Returns which values are added to which parameters' places.
     fn place_gradients(
         &mut self,
         weights: &Weights,
         spec: &PlanSpec,
         describe: impl Fn(ValueId) -> Value,
-    ) -> Result<()> {
+    ) -> Result<HashMap<ValueId, Vec<usize>>> {
+        let mut sums: HashMap<ValueId, Vec<usize>> = HashMap::new();
         if spec.update.is_none() {
-            return Ok(());
+            return Ok(sums);
         }
         for (param, grad) in &spec.gradients {
             let name = describe(param.id).name;
@@ -246,34 +327,25 @@ impl Draft {
             }
             let index = self.params.iter().position(|(v, _)| *v == param.id);
             let index = index.ok_or_else(|| Error::Internal(format!("{name} has a gradient but is not used")))?;
-            self.places.insert(grad.id, Place::Grad(index));
-        }
-        Ok(())
-    }
-
-    fn add_update(&mut self, weights: &Weights, update: &dyn Update, spec: &PlanSpec, binding_words: usize) {
-        let hyper = spec.hyper.expect("an update comes with its hyperparameter input").id;
-        if !self.places.contains_key(&hyper) {
-            self.places.insert(hyper, Place::Input(self.inputs.len()));
-            self.inputs.push((hyper, spec.hyper.expect("as above").graph().describe(hyper)));
-        }
-        // A chunk that holds one large parameter is updated in pieces.
-        let most = binding_words / PART_ALIGN * PART_ALIGN;
-        for (chunk, c) in weights.trainable.iter().enumerate() {
-            for first in (0..c.words).step_by(most) {
-                let words = most.min(c.words - first);
-                let launch = update.launch(Operand::Value(hyper), chunk, words);
-                let bound = launch.buffers.iter().map(|o| match *o {
-                    Operand::Value(v) => {
-                        Bound { place: self.places[&v], first: 0, words: crate::graph::shape::padded(super::HYPER) }
-                    }
-                    Operand::Chunk(a, i) => Bound { place: Place::Chunk(a, i), first, words },
-                    Operand::Part { .. } | Operand::Workspace(_) => unreachable!("optimizers bind whole chunks"),
-                });
-                let bound = bound.collect();
-                self.steps.push(Step { path: format!("optimizer chunk {chunk}"), op: update.name(), launch, bound });
+            self.gradients.push(index);
+            if self.accumulation > 1 {
+                sums.entry(grad.id).or_default().push(index);
+            } else {
+                self.places.insert(grad.id, Place::Grad(index));
             }
         }
+        Ok(sums)
+    }
+
+    /// The optimizer's hyperparameters are an input even where no node reads them.
+    fn place_hyper(&mut self, spec: &PlanSpec) -> Result<ValueId> {
+        let hyper =
+            spec.hyper.ok_or_else(|| Error::Internal("an update comes with its hyperparameter input".into()))?;
+        if !self.places.contains_key(&hyper.id) {
+            self.places.insert(hyper.id, Place::Input(self.inputs.len()));
+            self.inputs.push((hyper.id, hyper.graph().describe(hyper.id)));
+        }
+        Ok(hyper.id)
     }
 
     /// No buffer may exceed what one binding can hold.

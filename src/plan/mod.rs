@@ -14,7 +14,7 @@ pub mod slices;
 mod texels;
 mod weights;
 
-pub use draft::kernels;
+pub use draft::{kernels, update_kernels};
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
 pub use report::MemoryReport;
@@ -22,7 +22,7 @@ pub use weights::{Slot, Weights};
 
 use crate::error::Result;
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Launch, Operand, Shape, Tensor, Value, ValueId};
+use crate::graph::{Graph, Operand, Recorder, Shape, Tensor, Value, ValueId};
 use std::rc::Rc;
 
 /// Steps that may be under way at once.
@@ -31,14 +31,43 @@ pub const IN_FLIGHT: usize = 3;
 /// Numbers in an optimizer's hyperparameter input.
 pub const HYPER: usize = 16;
 
-/// An optimizer, as planning sees it: one launch a chunk of the arenas.
+/// An optimizer, as planning sees it: launches over the chunks of the arenas.
 pub trait Update {
     /// For messages and profiles.
     fn name(&self) -> &'static str;
     /// How many moments it keeps for each parameter.
     fn moments(&self) -> usize;
-    /// The launch over a chunk of `words` words.
-    fn launch(&self, hyper: Operand, chunk: usize, words: usize) -> Launch;
+    /// So many replays make one update: the gradient arena then holds the mean of their gradients.
+    fn accumulation(&self) -> usize {
+        1
+    }
+    /// The launches of one update over the arenas' chunks of so many words each; `hyper` is [`HYPER`] numbers.
+    fn record(&self, k: &mut Recorder, hyper: Operand, chunks: &[usize]);
+}
+
+/// On which replays a dispatch runs, of the k that make an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// On all of them.
+    Always,
+    /// On the first: its gradients overwrite those of the last update.
+    First,
+    /// On all but the first: their gradients are added.
+    Later,
+    /// On the last: the update.
+    Last,
+}
+
+impl When {
+    /// Whether it runs on replay `index` of `of`, counted from 0.
+    fn runs(self, index: u64, of: u64) -> bool {
+        match self {
+            When::Always => true,
+            When::First => index == 0,
+            When::Later => index > 0,
+            When::Last => index + 1 == of,
+        }
+    }
 }
 
 /// What a plan computes.
@@ -60,6 +89,8 @@ pub struct Plan {
     dispatches: Vec<Dispatch>,
     /// Each submit is a range of `dispatches`.
     submits: Vec<std::ops::Range<usize>>,
+    /// Replays that make one update.
+    accumulation: u64,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
     buffers: Buffers,
@@ -75,6 +106,7 @@ struct Dispatch {
     step: usize,
     /// Operands that are copied into textures first.
     fills: Vec<texels::Fill>,
+    when: When,
 }
 
 struct Input {
@@ -97,6 +129,9 @@ struct Buffers {
     inputs: Vec<usize>,
     slots: Vec<usize>,
     grads: Vec<usize>,
+    /// The parts of `grads` that the plan writes: buffer, byte offset, bytes. Between them, and for parameters that the loss
+    /// does not depend on, there are zeros.
+    gradients: Vec<(usize, u64, u64)>,
     moments: Vec<Vec<usize>>,
     guards: Vec<(usize, u64, u64)>,
 }
@@ -109,7 +144,7 @@ impl Plan {
     /// the budget; [`crate::Error::Usage`] when the weights do not fit the graph.
     pub fn compile(gpu: &Gpu, graph: &Graph, weights: &Rc<Weights>, spec: &PlanSpec) -> Result<Plan> {
         let draft = draft::Draft::new(gpu, graph, weights, spec)?;
-        build::build(gpu, weights.clone(), draft, spec.update.map_or(0, |u| u.moments()))
+        build::build(gpu, weights.clone(), draft)
     }
 
     /// What memory the plan takes, by purpose.
@@ -127,7 +162,12 @@ impl Plan {
         self.inputs.iter().any(|i| i.id == input)
     }
 
-    /// How many dispatches and submits a step has.
+    /// How many replays make one update of the weights (`Optimizer::with_accumulation`); the last of them updates.
+    pub fn accumulation(&self) -> u64 {
+        self.accumulation
+    }
+
+    /// How many dispatches and submits a step has; with accumulation, those of all replays of an update counted once.
     pub fn size(&self) -> (usize, usize) {
         (self.dispatches.len(), self.submits.len())
     }

@@ -15,7 +15,7 @@ pub struct Timing {
 
 impl Plan {
     /// Runs the plan once with a timestamp before and after each dispatch. Inputs keep their last content; an optimizer
-    /// at the end of the plan does update the weights.
+    /// at the end of the plan does update the weights. Of an accumulating plan, the dispatches of a first and last replay.
     ///
     /// # Errors
     /// [`Error::Usage`] when the adapter has no timestamps; device errors.
@@ -25,7 +25,8 @@ impl Plan {
         }
         let mut all = Vec::new();
         // Query sets hold at most 4096 queries.
-        for chunk in self.dispatches.chunks(1024) {
+        let run: Vec<_> = self.dispatches.iter().filter(|d| d.when.runs(0, 1)).collect();
+        for chunk in run.chunks(1024) {
             let count = chunk.len() as u32 * 2;
             let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("profile"),

@@ -53,7 +53,8 @@ impl Rings {
 
 impl Plan {
     /// Queues one step and returns its number without waiting for it, unless [`IN_FLIGHT`] steps are under way: then the
-    /// oldest is waited for. An input that is not fed keeps its last content.
+    /// oldest is waited for. An input that is not fed keeps its last content. With [`Plan::accumulation`] k, every k-th step
+    /// since the plan was compiled ends with the update.
     ///
     /// # Errors
     /// [`Error::Usage`] for a feed of the wrong size or for a value that is no input of this plan; device errors.
@@ -86,7 +87,8 @@ impl Plan {
                 part[0].fills.iter().for_each(|f| f.record(&mut e));
                 let mut pass = e.begin_compute_pass(&Default::default());
                 let mut current: *const wgpu::ComputePipeline = std::ptr::null();
-                for d in part {
+                let turn = number % self.accumulation;
+                for d in part.iter().filter(|d| d.when.runs(turn, self.accumulation)) {
                     if !std::ptr::eq(current, &d.kernel.pipeline) {
                         pass.set_pipeline(&d.kernel.pipeline);
                         current = &d.kernel.pipeline;

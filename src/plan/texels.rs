@@ -136,7 +136,7 @@ mod tests {
         let launch = Launch { key, params: Vec::new(), buffers: Vec::new(), groups: 1, cost: Cost::default() };
         let bound =
             slots.map(|s| Bound { place: Place::Slot(s), first: 0, words: 4 * (TEXEL_ROW + 1) * (s + 1) }).to_vec();
-        Step { path: String::new(), op: "", launch, bound }
+        Step { path: String::new(), op: "", launch, bound, when: super::super::When::Always }
     }
 
     #[test]

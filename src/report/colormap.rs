@@ -1,4 +1,6 @@
-//! Colour maps for heat maps, as formulas that CPU and GPU compute alike; this is the reference for the shader.
+//! Colour maps for pictures that the host draws; the formulas are those of [`crate::ops::Colors`], which the GPU computes alike.
+
+use crate::ops::Colors;
 
 /// A map from [0, 1] to colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,22 +15,15 @@ pub enum Colormap {
     Jet,
 }
 
-/// Coefficients of 1, x, x², ..., x⁵ for red, green and blue of [`Colormap::Turbo`].
-#[allow(clippy::excessive_precision)] // as published
-pub const TURBO: [[f32; 6]; 3] = [
-    [0.13572138, 4.61539260, -42.66032258, 132.13108234, -152.94239396, 59.28637943],
-    [0.09140261, 2.19418839, 4.84296658, -14.18503333, 4.27729857, 2.82956604],
-    [0.10667330, 12.64194608, -60.58204836, 110.36276771, -89.90310912, 27.34824973],
-];
-
 impl Colormap {
     /// Colour of `x`, each channel in [0, 1]; `x` is first clamped to [0, 1], NaN becomes 0.
     pub fn rgb(self, x: f32) -> [f32; 3] {
         let x = if x.is_nan() { 0.0 } else { x.clamp(0.0, 1.0) };
-        match self {
-            Colormap::Turbo => TURBO.map(|c| c.iter().rev().fold(0.0, |sum, k| sum * x + k).clamp(0.0, 1.0)),
-            Colormap::Jet => [3.0, 2.0, 1.0].map(|centre| (1.5 - (4.0 * x - centre).abs()).clamp(0.0, 1.0)),
-        }
+        let colors = match self {
+            Colormap::Turbo => Colors::Turbo,
+            Colormap::Jet => Colors::Jet,
+        };
+        colors.rgb(f64::from(x)).map(|v| v as f32)
     }
 
     /// Colour of `x` as bytes, rounded to nearest.

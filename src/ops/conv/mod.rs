@@ -245,10 +245,6 @@ impl Op for Conv2dGradInput {
         launch::grad_input(k, &sizes, x, y[0]);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
-    }
-
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
         Geometry::cost(self.input, xs[1], xs[0])
     }
@@ -287,10 +283,6 @@ impl Op for Conv2dGradWeight {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let sizes = launch::Sizes::new(k, x[0], self.filter, x[1], self.geometry);
         launch::grad_weight(k, &sizes, x, y[0]);
-    }
-
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
     }
 
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
