@@ -11,5 +11,5 @@ pub mod shape;
 
 pub use graph::{Graph, Node, NodeId, Origin, Scope, Tensor, Value, ValueId};
 pub use op::{Cost, Op, downcast};
-pub use record::{Launch, Operand, Recorder};
+pub use record::{Launch, Operand, Recorder, View};
 pub use shape::Shape;

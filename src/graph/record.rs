@@ -49,6 +49,16 @@ pub struct Launch {
     pub cost: Cost,
 }
 
+/// Where an image's pixels lie in its binding, in quads of channels: quad `q` of pixel `i` is at `offset + i * stride + q`.
+/// An image that is a slice of a wider one (channel concatenation without a copy) has a stride larger than its own quads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Quads from one pixel to the next.
+    pub stride: usize,
+    /// The first quad.
+    pub offset: usize,
+}
+
 /// Collects the launches of one node.
 pub struct Recorder<'a> {
     /// The adapter's row of the tuning table.
@@ -66,6 +76,16 @@ impl<'a> Recorder<'a> {
     /// The shape of a value.
     pub fn shape(&self, v: ValueId) -> Shape {
         (self.shapes)(v)
+    }
+
+    /// Where the pixels of an image lie.
+    ///
+    /// # Panics
+    /// When the value is no image.
+    #[track_caller]
+    pub fn view(&self, v: ValueId) -> View {
+        let (_, c, _, _) = self.shape(v).nchw();
+        View { stride: super::shape::padded(c) / 4, offset: 0 }
     }
 
     /// Scratch memory of `words` 32-bit words that lives as long as this node runs.

@@ -97,7 +97,7 @@ impl Network {
     /// As [`Network::record`].
     #[track_caller]
     pub fn record_base<'g>(&self, graph: &'g Graph, x: Tensor<'g>) -> Tensor<'g> {
-        (self.base)(graph, x, &Layers { trainable: Trainable::Matching(Vec::new()) })
+        (self.base)(graph, x, &Layers { trainable: Trainable::Matching(Vec::new()), training: false })
     }
 
     /// The same network from the base's features on: what trains when the base is frozen. Its parameters have the same

@@ -5,6 +5,7 @@
 
 mod activation;
 mod augment;
+mod batch_norm;
 mod bias;
 mod cam;
 mod colormap;
@@ -23,6 +24,10 @@ mod testing;
 
 pub use activation::{Relu, ReluGrad};
 pub use augment::{Augment, AugmentOptions, Border, WARP};
+pub use batch_norm::{
+    BatchNorm, BatchNormGradInput, BatchNormGradSums, BatchNormScale, BatchStats, Normalize, NormalizeGradInput,
+    NormalizeGradSums, RunningUpdate,
+};
 pub use bias::{Bias, BiasGrad};
 pub use cam::{CamMap, CamNormalize};
 pub use colormap::{Colormap, Colors, Overlay};

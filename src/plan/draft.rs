@@ -44,6 +44,8 @@ pub(crate) struct Draft {
     pub(crate) params: Vec<(ValueId, String)>,
     pub(crate) places: HashMap<ValueId, Place>,
     pub(crate) outputs: Vec<(ValueId, Shape, bool)>,
+    /// Values and the frozen parameters that take their bits after the step.
+    pub(crate) assigns: Vec<(ValueId, String)>,
     /// The largest value, for the message of a refused plan.
     pub(crate) largest: Option<(String, Shape)>,
     /// Words of activations and workspaces if nothing shared memory.
@@ -77,10 +79,29 @@ pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelK
     fuse(needed(graph, &roots), &roots).iter().flat_map(of).collect()
 }
 
+/// Values and the names of the parameters that take them.
+fn assigns(weights: &Weights, spec: &PlanSpec, describe: impl Fn(ValueId) -> Value) -> Result<Vec<(ValueId, String)>> {
+    let mut all: Vec<(ValueId, String)> = Vec::new();
+    for (param, value) in &spec.assign {
+        let (p, v) = (describe(param.id), describe(value.id));
+        let slot = weights.slot(&p.name).filter(|s| !s.trainable && s.shape == p.shape && s.shape == v.shape);
+        let once = all.iter().all(|(_, name)| *name != p.name);
+        if slot.is_none() || !once || !matches!(v.origin, Origin::Node { .. } | Origin::Input) {
+            return Err(Error::Usage(format!(
+                "{} {} cannot take the value {} {}: needed are a frozen parameter of the weights, its shape, one value",
+                p.name, p.shape, v.name, v.shape
+            )));
+        }
+        all.push((value.id, p.name));
+    }
+    Ok(all)
+}
+
 impl Draft {
     pub(crate) fn new(gpu: &Gpu, graph: &Graph, weights: &Weights, spec: &PlanSpec) -> Result<Draft> {
         let mut roots: Vec<ValueId> = spec.outputs.iter().map(|t| t.id).collect();
         roots.extend(spec.gradients.iter().map(|(_, g)| g.id));
+        roots.extend(spec.assign.iter().map(|(_, v)| v.id));
         let nodes = fuse(needed(graph, &roots), &roots);
         let describe = |v: ValueId| graph.describe(v);
 
@@ -91,6 +112,7 @@ impl Draft {
             params: Vec::new(),
             places: HashMap::new(),
             outputs: spec.outputs.iter().map(|t| (t.id, t.shape(), describe(t.id).integer)).collect(),
+            assigns: assigns(weights, spec, describe)?,
             largest: None,
             unshared: 0,
         };
