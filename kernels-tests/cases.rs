@@ -66,6 +66,16 @@ pub enum Bound {
         /// Of its gradients.
         backward: f64,
     },
+    /// |error| ≤ so many u: of a result and of the gradients of images, absolute; of gradients of [C], relative to the number of
+    /// pixels that they are sums over. The case's function says why.
+    Channels {
+        /// Of results.
+        forward: f64,
+        /// Of gradients of images.
+        image: f64,
+        /// Of gradients of [C], for each pixel.
+        channel: f64,
+    },
     /// Softmax over `classes` numbers within ± `range`; WGSL allows exp an error of 3 + 2|x| ulp, log 2⁻²¹ near 1 and
     /// 3 ulp elsewhere, division 2.5 ulp (WGSL §15.7.4).
     Softmax {
@@ -163,6 +173,20 @@ pub fn table() -> Vec<Case> {
         bias([1, 1, 1, 1]),
         bias([2, 7, 17, 33]),
         bias([3, 33, 5, 7]),
+        batch_norm([1, 1, 1, 1], true, After::Nothing),
+        batch_norm([2, 3, 1, 1], false, After::Nothing),
+        batch_norm([3, 7, 5, 3], true, After::Nothing),
+        batch_norm([2, 33, 7, 9], true, After::Relu),
+        batch_norm([1, 17, 13, 11], false, After::Skip),
+        batch_norm([2, 5, 3, 1], true, After::Skip),
+        batch_norm([2, 2, 71, 61], true, After::Nothing),
+        normalize([1, 1, 1, 1], true, After::Nothing),
+        normalize([3, 7, 5, 3], false, After::Nothing),
+        normalize([2, 33, 7, 9], true, After::Relu),
+        normalize([1, 17, 13, 11], true, After::Skip),
+        running_update(1, true),
+        running_update(7, false),
+        running_update(33, true),
         relu([1, 1, 1, 1]),
         relu([2, 17, 13, 11]),
         add([1, 7, 1, 3]),
@@ -222,6 +246,8 @@ pub fn bench_table() -> Vec<Case> {
         max_pool([8, 64, 112, 112], window([3, 3], [2, 2], [1; 4])),
         avg_pool([8, 256, 28, 28], Window::square(2), true),
         global_avg_pool([8, 2048, 7, 7]),
+        batch_norm([8, 64, 56, 56], true, After::Nothing),
+        normalize([8, 64, 56, 56], true, After::Relu),
         relu([8, 64, 56, 56]),
         add([8, 64, 56, 56]),
         bias([8, 64, 56, 56]),

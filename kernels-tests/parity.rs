@@ -4,7 +4,7 @@
 use crate::fixtures::{Distance, Fixture};
 use crate::parity_networks;
 use radiograd::nn::{Convention, Optimizer, ParamStore, Rule, Schedule};
-use radiograd::ops::{AvgPool, Geometry, MaxPool, Smoothing, Window};
+use radiograd::ops::{AvgPool, Geometry, MaxPool, RunningUpdate, Smoothing, Window};
 use radiograd::plan::HYPER;
 use radiograd::{Error, Feed, Gpu, Graph, Plan, PlanSpec, Shape, Tensor};
 use std::rc::Rc;
@@ -124,6 +124,7 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
         "maxpool",
         "avgpool",
         "global_avgpool",
+        "batchnorm",
         "relu",
         "softmax",
         "xent",
@@ -154,6 +155,9 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     let b = bias.as_ref().map(|(d, _)| graph.input("bias", Shape::Channels { c: d[0] }));
     feeds.extend(w.iter().zip(&weight).map(|(t, (_, v))| (*t, Feed::F32(v))));
     feeds.extend(b.iter().zip(&bias).map(|(t, (_, v))| (*t, Feed::F32(v))));
+    if op == "batchnorm" {
+        return batch_norm(gpu, f, &graph, x, feeds);
+    }
     if op == "xent" {
         return entropy(gpu, f, &graph, x, feeds);
     }
@@ -210,6 +214,53 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     wanted.extend(extra);
     wanted.extend(wrt.iter().zip(grads).filter_map(|((n, _), g)| Some((*n, g?))));
     let got = evaluate(gpu, &graph, &wanted.iter().map(|w| w.1).collect::<Vec<_>>(), &feeds)?;
+    Ok(Outcome::Compared(collect(f, &wanted.iter().map(|w| w.0).collect::<Vec<_>>(), &got)))
+}
+
+/// Batch norm in both modes, and one step of the running statistics with either variance.
+fn batch_norm<'g>(
+    gpu: &Gpu,
+    f: &Fixture,
+    graph: &'g Graph,
+    x: Tensor<'g>,
+    feeds: Vec<(Tensor<'g>, Feed)>,
+) -> Result<Outcome, Error> {
+    let (attrs, (_, c, _, _)) = (f.get("attrs"), x.nchw());
+    let number = |key: &str| attrs[key].as_f64().map(|v| v as f32).ok_or_else(|| malformed(f, &format!("no {key}")));
+    let (epsilon, momentum) = (number("eps")?, number("momentum")?);
+    let given: Vec<(&str, Vec<f32>)> = ["gamma", "beta", "running_mean", "running_var", "dy"]
+        .into_iter()
+        .filter_map(|name| Some((name, f.input(name)?.1)))
+        .collect();
+    let shape = |name: &str| if name == "dy" { x.shape() } else { Shape::Channels { c } };
+    let tensors: Vec<Tensor> = given.iter().map(|(name, _)| graph.input(name, shape(name))).collect();
+    let find = |name: &str| given.iter().position(|(n, _)| *n == name).map(|i| tensors[i]);
+    let need = |name: &str| find(name).ok_or_else(|| malformed(f, &format!("no {name}")));
+    let (gamma, beta, dy) = (find("gamma"), need("beta")?, need("dy")?);
+    let (mean, var) = (need("running_mean")?, need("running_var")?);
+    let mut wanted = Vec::new();
+    let y = if attrs["train"] == true {
+        let batch = x.batch_stats();
+        let samples = x.shape().elements() / c;
+        let [unbiased, biased] = [true, false].map(|unbiased| {
+            graph.record(RunningUpdate { momentum, samples, unbiased }, &[mean, var, batch.0, batch.1])
+        });
+        wanted.extend([("batch_mean", batch.0), ("batch_var_biased", batch.1), ("new_running_mean", biased[0])]);
+        wanted.extend([("new_running_var_unbiased", unbiased[1]), ("new_running_var_biased", biased[1])]);
+        x.batch_norm(batch, gamma, beta, epsilon)
+    } else {
+        x.normalize(mean, var.batch_norm_scale(gamma, epsilon), beta)
+    };
+    wanted.push(("y", y));
+    let wrt: Vec<(&str, Tensor)> = [("dx", Some(x)), ("dgamma", gamma), ("dbeta", Some(beta))]
+        .into_iter()
+        .filter_map(|(n, t)| Some((n, t?)))
+        .collect();
+    let grads = y.gradients_with(dy, &wrt.iter().map(|p| p.1).collect::<Vec<_>>());
+    wanted.extend(wrt.iter().zip(grads).filter_map(|((n, _), g)| Some((*n, g?))));
+    let all: Vec<(Tensor, Feed)> =
+        feeds.into_iter().chain(tensors.iter().zip(&given).map(|(t, (_, v))| (*t, Feed::F32(v)))).collect();
+    let got = evaluate(gpu, graph, &wanted.iter().map(|w| w.1).collect::<Vec<_>>(), &all)?;
     Ok(Outcome::Compared(collect(f, &wanted.iter().map(|w| w.0).collect::<Vec<_>>(), &got)))
 }
 
@@ -289,8 +340,13 @@ fn optimizer(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     let mut store = ParamStore::init(&graph, 0);
     store.params[0].values.clone_from(&p0);
     let weights = Rc::new(store.upload(gpu)?);
-    let spec =
-        PlanSpec { outputs: vec![p.add(zero)], gradients: vec![(p, grad)], update: Some(&update), hyper: Some(hyper) };
+    let spec = PlanSpec {
+        outputs: vec![p.add(zero)],
+        gradients: vec![(p, grad)],
+        update: Some(&update),
+        hyper: Some(hyper),
+        ..PlanSpec::default()
+    };
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec)?;
     let rates: Vec<f64> =
         f.get("lr_per_step").as_array().map(|a| a.iter().filter_map(|v| v.as_f64()).collect()).unwrap_or_default();

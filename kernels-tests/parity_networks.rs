@@ -108,7 +108,7 @@ pub fn network(gpu: &Gpu, f: &Fixture) -> Result<Report, Error> {
 /// Errors of the device; a malformed fixture.
 pub fn training(gpu: &Gpu, f: &Fixture) -> Result<Report, Error> {
     let graph = Graph::new();
-    let layers = Layers { trainable: patterns(f) };
+    let layers = Layers { trainable: patterns(f), training: true };
     let (net, data) = record(&graph, f, &layers)?;
     let before = parameters(&graph, f)?;
     let params = trainable(&graph);
@@ -121,6 +121,7 @@ pub fn training(gpu: &Gpu, f: &Fixture) -> Result<Report, Error> {
         gradients: params.iter().zip(grads).filter_map(|(p, g)| Some((*p, g?))).collect(),
         update: Some(&update as &dyn Update),
         hyper: Some(hyper),
+        ..PlanSpec::default()
     };
     let weights = Rc::new(before.upload(gpu)?);
     let mut train = Plan::compile(gpu, &graph, &weights, &spec)?;

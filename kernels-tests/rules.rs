@@ -37,6 +37,7 @@ fn run(
         gradients: vec![(param, grad)],
         update: Some(&update as &dyn Update),
         hyper: Some(hyper),
+        ..PlanSpec::default()
     };
     let mut plan = Plan::compile(plain(), &graph, &weights, &spec).unwrap_or_else(|e| panic!("{e}"));
     let (mut optimizer, zeros) = (optimizer.clone(), vec![0.0; p.len()]);

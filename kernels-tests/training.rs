@@ -43,6 +43,7 @@ fn train(gpu: &Gpu, seed: u64, optimizer: Optimizer) -> (String, Vec<f32>) {
         gradients: params.into_iter().zip(grads).filter_map(|(p, g)| Some((p, g?))).collect(),
         update: Some(&update as &dyn Update),
         hyper: Some(hyper),
+        ..PlanSpec::default()
     };
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec).unwrap_or_else(|e| panic!("{e}"));
     let (mut optimizer, mut s, mut losses) = (optimizer, Stream::new(seed, "images"), Vec::new());
@@ -171,7 +172,8 @@ fn inputs_keep_their_content() {
 fn nothing_runs_backward_for_what_is_frozen() {
     let graph = Graph::new();
     let x = graph.input("x", Shape::image(1, 1, SIDE, SIDE));
-    let layers = Layers { trainable: Trainable::Matching(vec!["fc*".into(), "block3.conv2.*".into()]) };
+    let layers =
+        Layers { trainable: Trainable::Matching(vec!["fc*".into(), "block3.conv2.*".into()]), ..Layers::default() };
     let net = detl12(&graph, x, 2, &layers);
     let labels = graph.input_integers("labels", 1);
     let (loss, _) = net.logits.cross_entropy(labels, Smoothing::None, None);

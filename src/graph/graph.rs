@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) values: Vec<Value>,
     pub(crate) nodes: Vec<Node>,
     scope: Vec<String>,
+    /// Parameters and the values that they take after a training step.
+    pub(crate) assigns: Vec<(ValueId, ValueId)>,
 }
 
 /// A value of a graph: a `Copy` handle with one method an operation.
@@ -184,6 +186,31 @@ impl Graph {
         }
         inner.nodes.push(Node { op, inputs: inputs.iter().map(|t| t.id).collect(), outputs: ids.clone(), path });
         ids.into_iter().map(|id| Tensor { graph: self, id }).collect()
+    }
+
+    /// After a training step the memory of `param`, a parameter that no optimizer trains, holds `value`: running statistics
+    /// of batch norm. Plans take these from the graph through `PlanSpec::assign`; one that lists none changes nothing.
+    ///
+    /// # Panics
+    /// When `param` is no such parameter, has another shape, or has a value already.
+    #[track_caller]
+    pub fn assign<'g>(&'g self, param: Tensor<'g>, value: Tensor<'g>) {
+        let there = self.describe(param.id);
+        let fits = there.origin == Origin::Param { trainable: false } && there.shape == value.shape();
+        assert!(
+            fits,
+            "{} {}: only a parameter that does not train takes a value of its shape",
+            there.name, there.shape
+        );
+        let mut inner = self.inner.borrow_mut();
+        assert!(inner.assigns.iter().all(|a| a.0 != param.id), "{}: two values for one step", there.name);
+        inner.assigns.push((param.id, value.id));
+    }
+
+    /// What [`Graph::assign`] recorded: parameter, value.
+    pub fn assigned(&self) -> Vec<(Tensor<'_>, Tensor<'_>)> {
+        let handle = |id: ValueId| Tensor { graph: self, id };
+        self.inner.borrow().assigns.iter().map(|(p, v)| (handle(*p), handle(*v))).collect()
     }
 
     /// A copy of a value's description.

@@ -1,35 +1,74 @@
-//! The networks of the five papers, one file a family; each paper's table is a const with the citation above it.
+//! The networks of the five papers, one file a family; each paper's table is a const with the citation above it. Layers and names
+//! are torchvision's and timm's; `_keras` networks differ from them as Keras' do.
 
+mod cells;
+mod densenet;
 pub mod detl;
+mod head;
+mod inception_resnet_v2;
+mod inception_v3;
+mod registry;
+mod resnet;
+mod small;
+mod vgg;
+mod xception;
+mod zhong;
 
+pub use cells::{Cells, cells};
 pub use detl::detl12;
+pub use head::{Activation, Head, Hidden, Pooling};
+pub use registry::{Architecture, NETWORKS, Preprocess, Published};
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Shape, Tensor};
-use crate::nn::{Layers, ParamStore, Trainable};
+use crate::nn::{BatchNormOptions, Layers, ParamStore, Trainable};
+use crate::ops::Geometry;
 
 /// What a classifier computes.
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'g> {
-    /// Class scores before softmax, [N, classes].
+    /// Class scores before softmax, [N, classes]; one score before the sigmoid where there is one output.
     pub logits: Tensor<'g>,
     /// The last convolutional activation, where Grad-CAM looks.
     pub features: Tensor<'g>,
 }
 
-/// Records a whole network: graph, images, classes.
-type Record = for<'g> fn(&'g Graph, Tensor<'g>, usize, &Layers) -> Outputs<'g>;
+/// What the convolutional part of a network computes.
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'g> {
+    /// The activation where Grad-CAM looks.
+    pub features: Tensor<'g>,
+    /// What the head reads.
+    pub output: Tensor<'g>,
+}
 
-/// Records the part of a network before its cut.
-type RecordBase = for<'g> fn(&'g Graph, Tensor<'g>, &Layers) -> Tensor<'g>;
+/// Convolution without bias, batch norm and ReLU under `NAME.conv` and `NAME.bn`: the unit of the Inception family.
+struct Unit<'a> {
+    layers: &'a Layers,
+    norm: BatchNormOptions,
+}
 
-/// The place of a feature map's cells in the image, in pixels; the same in both directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cells {
-    /// Distance from cell to cell.
-    pub stride: usize,
-    /// Where the first cell begins.
-    pub offset: usize,
+impl Unit<'_> {
+    fn unit<'g>(&self, x: Tensor<'g>, name: &str, k: usize, size: [usize; 2], geometry: Geometry) -> Tensor<'g> {
+        let _scope = x.graph().scope(name);
+        let y = self.layers.conv2d_unbiased(x, "conv", k, size, geometry);
+        self.layers.batch_norm(y, "bn", self.norm).relu()
+    }
+
+    /// Stride 1 and the padding that keeps the size.
+    fn same<'g>(&self, x: Tensor<'g>, name: &str, k: usize, size: [usize; 2]) -> Tensor<'g> {
+        self.unit(x, name, k, size, Geometry::same(size[0], size[1]))
+    }
+
+    /// 3×3 without padding.
+    fn valid<'g>(&self, x: Tensor<'g>, name: &str, k: usize) -> Tensor<'g> {
+        self.unit(x, name, k, [3, 3], Geometry::VALID)
+    }
+
+    /// 3×3, stride 2, without padding.
+    fn strided<'g>(&self, x: Tensor<'g>, name: &str, k: usize) -> Tensor<'g> {
+        self.unit(x, name, k, [3, 3], Geometry { stride: [2, 2], padding: [0; 4] })
+    }
 }
 
 /// Which part of a network is recorded.
@@ -39,71 +78,112 @@ enum Part {
     Head,
 }
 
-/// A network by name.
-#[derive(Clone, Copy, Debug)]
+/// How a grey image meets a first filter of three channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grey {
+    /// The image is given three times.
+    #[default]
+    Replicate,
+    /// The first filter is summed over its channels, and the network has one channel: the same logits, a third of the first
+    /// layer's work. `crate::weights` sums published filters on loading.
+    Fold,
+}
+
+/// A network: an architecture with a head.
+#[derive(Clone, Debug)]
 pub struct Network {
     /// Its name in files and on the command line.
     pub name: &'static str,
-    /// The smallest side of its input that leaves a pixel at the end.
-    pub smallest_side: usize,
-    /// Where Grad-CAM's cells lie in the image: cell i of a row is centred on the pixels from `offset + i · stride` to
-    /// `offset + (i + 1) · stride`. Unpadded convolutions eat a border, so the cells do not span the image, and stretching
-    /// the map over all of it would move the heat outwards by up to `offset` pixels.
-    pub cells: Cells,
-    whole: Record,
-    base: RecordBase,
-    head: Record,
+    /// What is known of it: input, preprocessing, parameters, licence of published weights.
+    pub architecture: &'static Architecture,
+    /// What stands between features and logits.
+    pub head: Head,
+    /// How a grey image meets a first filter of three channels.
+    pub grey: Grey,
     part: Part,
 }
 
-/// All networks.
-pub const NETWORKS: &[Network] = &[Network {
-    name: "detl12",
-    smallest_side: detl::SMALLEST_SIDE,
-    cells: detl::CELLS,
-    whole: detl::detl12,
-    base: detl::base,
-    head: detl::head,
-    part: Part::Whole,
-}];
-
 impl Network {
-    /// The network of this name.
+    /// The network of this name, with the head of its paper.
     ///
     /// # Errors
-    /// [`Error::Usage`] with the names there are.
+    /// [`Error::Usage`] with the nearest names.
     pub fn named(name: &str) -> Result<Network> {
-        NETWORKS.iter().find(|n| n.name == name).copied().ok_or_else(|| {
-            let names: Vec<_> = NETWORKS.iter().map(|n| n.name).collect();
-            Error::Usage(format!("there is no network '{name}'; there is {}", names.join(", ")))
-        })
+        let architecture = NETWORKS.iter().find(|n| n.name == name).ok_or_else(|| {
+            let names: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
+            Error::Usage(format!("there is no network '{name}'; {}", crate::text::nearest(name, &names)))
+        })?;
+        Ok(Network { name: architecture.name, architecture, head: (architecture.head)(), grey: Grey::default(), part: Part::Whole })
     }
 
-    /// Records the network on `x`: images [N, 1, S, S], or for [`Network::head_only`] the base's features.
+    /// The same base with another head.
+    pub fn with_head(self, head: Head) -> Network {
+        Network { head, ..self }
+    }
+
+    /// The same network for grey images by this means.
+    pub fn with_grey(self, grey: Grey) -> Network {
+        Network { grey, ..self }
+    }
+
+    /// Channels of the first filter.
+    pub fn channels(&self) -> usize {
+        if self.grey == Grey::Fold { 1 } else { self.architecture.channels }
+    }
+
+    /// Records the network on `x`: images [N, C, H, W], where C is 1 or the network's channels, or for [`Network::head_only`]
+    /// the base's features.
     ///
     /// # Panics
-    /// When the side is below [`Network::smallest_side`]; [`Network::check_side`] tells before.
+    /// When the images are too small: [`Network::check_side`] tells before.
     #[track_caller]
     pub fn record<'g>(&self, graph: &'g Graph, x: Tensor<'g>, classes: usize, layers: &Layers) -> Outputs<'g> {
-        match self.part {
-            Part::Whole => (self.whole)(graph, x, classes, layers),
-            Part::Head => (self.head)(graph, x, classes, layers),
-        }
+        assert!(std::ptr::eq(graph, x.graph()), "{}: the images are of another graph", self.name);
+        let (features, vector) = match self.part {
+            Part::Whole => {
+                let base = (self.architecture.base)(layers, self.expand(x));
+                (base.features, self.head.pool(base.output))
+            }
+            Part::Head => match self.architecture.after_cut {
+                None => (x, x),
+                Some(rest) => {
+                    let base = rest(layers, x);
+                    (base.features, self.head.pool(base.output))
+                }
+            },
+        };
+        Outputs { logits: self.head.record(layers, vector, classes), features }
     }
 
-    /// Records the part that transfer learning freezes: images [N, 1, S, S] to features.
+    /// Records the part that transfer learning freezes: images to what [`Network::head_only`] reads.
     ///
     /// # Panics
     /// As [`Network::record`].
     #[track_caller]
+<<<<<<< Updated upstream
     pub fn record_base<'g>(&self, graph: &'g Graph, x: Tensor<'g>) -> Tensor<'g> {
-        (self.base)(graph, x, &Layers { trainable: Trainable::Matching(Vec::new()) })
+        (self.base)(graph, x, &Layers { trainable: Trainable::Matching(Vec::new()), training: false })
+=======
+    pub fn record_base<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let layers = Layers { trainable: Trainable::Matching(Vec::new()), ..Layers::default() };
+        let x = self.expand(x);
+        match self.architecture.before_cut {
+            Some(stem) => stem(&layers, x),
+            None => self.head.pool((self.architecture.base)(&layers, x).output),
+        }
+    }
+
+    /// A grey image as the channels of the first filter.
+    fn expand<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
+        let (_, c, _, _) = x.nchw();
+        if c == 1 && self.channels() == 3 { x.replicate([1.0; 3], [0.0; 3]) } else { x }
+>>>>>>> Stashed changes
     }
 
     /// The same network from the base's features on: what trains when the base is frozen. Its parameters have the same
     /// names; the base's are not among them.
-    pub fn head_only(self) -> Network {
-        Network { part: Part::Head, ..self }
+    pub fn head_only(&self) -> Network {
+        Network { part: Part::Head, ..self.clone() }
     }
 
     /// Whether images of `side` × `side` fit.
@@ -111,18 +191,27 @@ impl Network {
     /// # Errors
     /// [`Error::Usage`] with what the network needs.
     pub fn check_side(&self, side: usize) -> Result<()> {
-        let range = self.smallest_side..=1024;
+        let range = self.architecture.smallest_side..=1024;
         if range.contains(&side) {
             return Ok(());
         }
         Err(Error::Usage(format!("{}: a side of {side} pixels, possible is {} to 1024", self.name, range.start())))
     }
 
-    /// Freshly initialised parameters for `side` and `classes`; no device needed.
+    /// Freshly initialised parameters for grey images of `side` and for `classes`; no device needed.
     pub fn init(&self, side: usize, classes: usize, seed: u64) -> ParamStore {
         let graph = Graph::new();
         let x = graph.input("images", Shape::image(1, 1, side, side));
         self.record(&graph, x, classes, &Layers::default());
         ParamStore::init(&graph, seed)
+    }
+
+    /// Where the cells of Grad-CAM's map lie in images of `side`.
+    pub fn cells(&self, side: usize) -> Cells {
+        let graph = Graph::new();
+        let x = graph.input("images", Shape::image(1, 1, side, side));
+        let whole = Network { part: Part::Whole, ..self.clone() };
+        let out = whole.record(&graph, x, 2, &Layers::default());
+        cells(&graph, out.features.id)
     }
 }

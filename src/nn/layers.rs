@@ -1,7 +1,7 @@
 //! Layers: an operation with its parameters, named by scope.
 
 use crate::graph::{Shape, Tensor};
-use crate::ops::Geometry;
+use crate::ops::{Geometry, RunningUpdate};
 
 /// Which parameters train: by patterns of their full names, where `*` stands for anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,13 +14,21 @@ pub enum Trainable {
 }
 
 impl Trainable {
-    /// Whether the parameter of this name trains.
+    /// Whether the parameter of this name trains. Running statistics of batch norm never do, whatever the patterns say.
     pub fn includes(&self, name: &str) -> bool {
+        if is_statistic(name) {
+            return false;
+        }
         match self {
             Trainable::All => true,
             Trainable::Matching(patterns) => patterns.iter().any(|p| matches(p, name)),
         }
     }
+}
+
+/// Whether a parameter of this name is a running statistic of batch norm: it follows the data, no optimizer moves it.
+pub fn is_statistic(name: &str) -> bool {
+    matches!(name.rsplit('.').next(), Some("running_mean" | "running_var"))
 }
 
 /// Whether `text` matches `pattern`, where `*` stands for any run of characters.
@@ -38,6 +46,27 @@ fn matches(pattern: &str, text: &str) -> bool {
 pub struct Layers {
     /// Which parameters train.
     pub trainable: Trainable,
+    /// Whether the network is recorded for training: batch norm then uses the batch's statistics where it trains.
+    pub training: bool,
+}
+
+/// Conventions of a batch norm layer; the default is PyTorch's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormOptions {
+    /// ε under the root: PyTorch 1e-5, Keras 1e-3 (and others in its networks).
+    pub epsilon: f32,
+    /// Share of the batch in the running statistics: PyTorch's sense, 0.1; Keras' momentum 0.99 is 0.01 here.
+    pub momentum: f32,
+    /// Whether the running variance takes the unbiased variance (PyTorch, TensorFlow) or the biased one (Keras 3).
+    pub unbiased: bool,
+    /// Whether there is a γ (Keras: `scale`).
+    pub gamma: bool,
+}
+
+impl Default for BatchNormOptions {
+    fn default() -> Self {
+        BatchNormOptions { epsilon: 1e-5, momentum: 0.1, unbiased: true, gamma: true }
+    }
 }
 
 impl Layers {
@@ -63,6 +92,38 @@ impl Layers {
         let (_, c, _, _) = x.nchw();
         let w = self.param(x, "weight", Shape::Filter { k, c, r, s });
         x.conv2d(w, geometry).bias(self.param(x, "bias", Shape::Channels { c: k }))
+    }
+
+    /// Batch normalisation: `name.weight` (γ, where there is one), `name.bias` (β), `name.running_mean`, `name.running_var`,
+    /// all [C].
+    ///
+    /// In a network recorded for training, a layer of which γ or β trains uses the batch's statistics and records the update
+    /// of its running statistics ([`crate::Graph::assign`]). A frozen layer, and every layer in inference, uses the running
+    /// statistics and leaves them alone (the rule of Keras 2 and later).
+    ///
+    /// # Panics
+    /// When `x` is no image, ε is not positive, or an unbiased variance is asked of one pixel a channel.
+    #[track_caller]
+    pub fn batch_norm<'g>(&self, x: Tensor<'g>, name: &str, options: BatchNormOptions) -> Tensor<'g> {
+        let graph = x.graph();
+        let _scope = graph.scope(name);
+        let (n, c, h, w) = x.nchw();
+        let shape = Shape::Channels { c };
+        let trains = |part: &str| self.trainable.includes(&graph.path(part));
+        let own = self.training && (trains("bias") || options.gamma && trains("weight"));
+        let gamma = options.gamma.then(|| self.param(x, "weight", shape));
+        let beta = self.param(x, "bias", shape);
+        let (mean, var) = (self.param(x, "running_mean", shape), self.param(x, "running_var", shape));
+        if !own {
+            return x.normalize(mean, var.batch_norm_scale(gamma, options.epsilon), beta);
+        }
+        let batch = x.batch_stats();
+        let BatchNormOptions { epsilon, momentum, unbiased, .. } = options;
+        let update = RunningUpdate { momentum, samples: n * h * w, unbiased };
+        let next = graph.record(update, &[mean, var, batch.0, batch.1]);
+        graph.assign(mean, next[0]);
+        graph.assign(var, next[1]);
+        x.batch_norm(batch, gamma, beta, epsilon)
     }
 
     /// `name.weight` [K, F] and `name.bias` [K]: dense layer over all of each image, C H W order.

@@ -141,8 +141,9 @@ impl Optimizer {
         self
     }
 
-    /// What a training step computes: `loss`, the gradients of every trainable parameter of its graph, and this optimizer's
-    /// update. The hyperparameter input is `spec.hyper`: feed [`Optimizer::advance`] to it each step.
+    /// What a training step computes: `loss`, the gradients of every trainable parameter of its graph, this optimizer's
+    /// update, and the graph's running statistics ([`crate::Graph::assign`]). The hyperparameter input is `spec.hyper`: feed
+    /// [`Optimizer::advance`] to it each step.
     ///
     /// # Panics
     /// When `loss` is not one number.
@@ -157,6 +158,7 @@ impl Optimizer {
             gradients: params.into_iter().zip(gradients).filter_map(|(p, g)| Some((p, g?))).collect(),
             update: Some(self),
             hyper: Some(graph.input("hyper", Shape::flat(HYPER))),
+            assign: graph.assigned(),
         }
     }
 

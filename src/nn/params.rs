@@ -34,7 +34,8 @@ fn fnv(text: &str) -> u64 {
 
 impl ParamStore {
     /// The parameters of `graph`, initialised: filters uniform in ±√(6 / fan-in) (He et al., arXiv:1502.01852, uniform form),
-    /// biases zero. Same seed, same name, same numbers.
+    /// γ and running variance of batch norm one, everything else (biases, β, running mean) zero. Same seed, same name, same
+    /// numbers.
     pub fn init(graph: &Graph, seed: u64) -> ParamStore {
         let make = |(name, shape, trainable): (String, Shape, bool)| {
             let values = match shape {
@@ -43,6 +44,9 @@ impl ParamStore {
                     let mut rng = StdRng::seed_from_u64(seed ^ fnv(&name));
                     let mut draw = || ((f64::from(rng.next_u32()) + 0.5) / 4_294_967_296.0 * 2.0 - 1.0) * bound;
                     (0..shape.elements()).map(|_| draw() as f32).collect()
+                }
+                Shape::Channels { c } if matches!(name.rsplit('.').next(), Some("weight" | "running_var")) => {
+                    vec![1.0; c]
                 }
                 _ => vec![0.0; shape.elements()],
             };

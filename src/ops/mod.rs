@@ -5,6 +5,7 @@
 
 mod activation;
 mod augment;
+mod batch_norm;
 mod bce;
 mod bias;
 mod cam;
@@ -27,6 +28,10 @@ mod testing;
 
 pub use activation::{Elu, EluGrad, Relu, ReluGrad, Sigmoid, SigmoidGrad};
 pub use augment::{Augment, AugmentOptions, Border, WARP};
+pub use batch_norm::{
+    BatchNorm, BatchNormGradInput, BatchNormGradSums, BatchNormScale, BatchStats, Normalize, NormalizeGradInput,
+    NormalizeGradSums, RunningUpdate,
+};
 pub use bce::{BinaryCrossEntropy, BinaryCrossEntropyGrad};
 pub use bias::{Bias, BiasGrad};
 pub use cam::{CamMap, CamNormalize};

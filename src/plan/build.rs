@@ -5,10 +5,11 @@ use super::replay::Rings;
 use super::report::{MemoryReport, bytes};
 use super::texels::{Assignment, Fill};
 use super::weights::Weights;
-use super::{Buffers, Dispatch, Input, Output, Plan};
+use super::{Assign, Buffers, Dispatch, Input, Output, Plan};
 use crate::error::{Error, Result};
 use crate::gpu::kernel::{self, Word};
 use crate::gpu::{Gpu, Reflection};
+use crate::graph::ValueId;
 use crate::graph::record::Arena;
 use std::rc::Rc;
 
@@ -79,23 +80,46 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Pla
     let mut back = 0;
     let mut outputs = Vec::new();
     for (id, shape, integer) in &draft.outputs {
-        let place = match draft.places[id] {
-            Place::Slot(s) => (b.slots[s], guard(gpu)),
-            Place::Input(i) => (b.inputs[i], 0),
-            Place::Grad(p) => {
-                let slot = param_slot(&weights, &draft, p);
-                (b.grads[slot.chunk], slot.offset as u64 * 4)
-            }
-            Place::Param(_) | Place::Chunk(..) => {
-                return Err(Error::Internal("a parameter is read with Weights::download, not as an output".into()));
-            }
-        };
+        let place = owned(gpu, &weights, &draft, &b, *id)?;
         outputs.push(Output { shape: *shape, integer: *integer, place, offset: back });
         back += shape.words() as u64 * 4;
     }
+    let mut assigns = Vec::new();
+    for (value, name) in &draft.assigns {
+        let place = owned(gpu, &weights, &draft, &b, *value)?;
+        let slot = weights.slot(name).expect("checked when the draft was made");
+        assigns.push(Assign { place, to: (slot.chunk, slot.offset as u64 * 4), bytes: slot.shape.words() as u64 * 4 });
+    }
     let rings = Rings::new(gpu, offset, back)?;
     let accumulation = draft.accumulation as u64;
-    Ok(Plan { weights, dispatches, submits, accumulation, inputs, outputs, buffers: b, rings, report, listing })
+    Ok(Plan {
+        weights,
+        dispatches,
+        submits,
+        accumulation,
+        inputs,
+        outputs,
+        assigns,
+        buffers: b,
+        rings,
+        report,
+        listing,
+    })
+}
+
+/// Buffer and byte offset of a value in the plan's own memory.
+fn owned(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers, value: ValueId) -> Result<(usize, u64)> {
+    Ok(match draft.places[&value] {
+        Place::Slot(s) => (b.slots[s], guard(gpu)),
+        Place::Input(i) => (b.inputs[i], 0),
+        Place::Grad(p) => {
+            let slot = param_slot(weights, draft, p);
+            (b.grads[slot.chunk], slot.offset as u64 * 4)
+        }
+        Place::Param(_) | Place::Chunk(..) => {
+            return Err(Error::Internal("a parameter is read with Weights::download, not as an output".into()));
+        }
+    })
 }
 
 /// Room before and after each slot: only where tests look at it. What comes after is bound with the slot, because drivers

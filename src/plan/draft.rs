@@ -63,6 +63,8 @@ pub(crate) struct Draft {
     pub(crate) moments: Option<usize>,
     /// Replays that make one update.
     pub(crate) accumulation: usize,
+    /// Values and the frozen parameters that take their bits after the step.
+    pub(crate) assigns: Vec<(ValueId, String)>,
     /// The largest value, for the message of a refused plan.
     pub(crate) largest: Option<(String, Shape)>,
     /// Words of activations and workspaces if nothing shared memory.
@@ -142,10 +144,29 @@ fn accumulate(words: usize, of: usize, first: bool) -> Launch {
     }
 }
 
+/// Values and the names of the parameters that take them.
+fn assigns(weights: &Weights, spec: &PlanSpec, describe: impl Fn(ValueId) -> Value) -> Result<Vec<(ValueId, String)>> {
+    let mut all: Vec<(ValueId, String)> = Vec::new();
+    for (param, value) in &spec.assign {
+        let (p, v) = (describe(param.id), describe(value.id));
+        let slot = weights.slot(&p.name).filter(|s| !s.trainable && s.shape == p.shape && s.shape == v.shape);
+        let once = all.iter().all(|(_, name)| *name != p.name);
+        if slot.is_none() || !once || !matches!(v.origin, Origin::Node { .. } | Origin::Input) {
+            return Err(Error::Usage(format!(
+                "{} {} cannot take the value {} {}: needed are a frozen parameter of the weights, its shape, one value",
+                p.name, p.shape, v.name, v.shape
+            )));
+        }
+        all.push((value.id, p.name));
+    }
+    Ok(all)
+}
+
 impl Draft {
     pub(crate) fn new(gpu: &Gpu, graph: &Graph, weights: &Weights, spec: &PlanSpec) -> Result<Draft> {
         let mut roots: Vec<ValueId> = spec.outputs.iter().map(|t| t.id).collect();
         roots.extend(spec.gradients.iter().map(|(_, g)| g.id));
+        roots.extend(spec.assign.iter().map(|(_, v)| v.id));
         let nodes = fuse(needed(graph, &roots), &roots);
         let accumulation = spec.update.map_or(1, Update::accumulation);
         if accumulation == 0 {
@@ -163,6 +184,7 @@ impl Draft {
             gradients: Vec::new(),
             moments: spec.update.map(|u| u.moments()),
             accumulation,
+            assigns: assigns(weights, spec, describe)?,
             largest: None,
             unshared: 0,
         };

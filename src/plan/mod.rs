@@ -81,6 +81,9 @@ pub struct PlanSpec<'a, 'g> {
     pub update: Option<&'a dyn Update>,
     /// Its input of [`HYPER`] numbers.
     pub hyper: Option<Tensor<'g>>,
+    /// Parameters that do not train, and the value whose bits each holds after the step (running statistics). They are
+    /// written last: whatever reads the parameter in this step sees its old value.
+    pub assign: Vec<(Tensor<'g>, Tensor<'g>)>,
 }
 
 /// A compiled plan: owns its activations, gradients and moments, shares the weights.
@@ -93,6 +96,7 @@ pub struct Plan {
     accumulation: u64,
     inputs: Vec<Input>,
     outputs: Vec<Output>,
+    assigns: Vec<Assign>,
     buffers: Buffers,
     rings: replay::Rings,
     report: MemoryReport,
@@ -121,6 +125,14 @@ struct Output {
     integer: bool,
     place: (usize, u64),
     offset: u64,
+}
+
+/// A copy into a parameter that ends the step.
+struct Assign {
+    place: (usize, u64),
+    /// Chunk of the frozen parameters, and byte offset in it.
+    to: (usize, u64),
+    bytes: u64,
 }
 
 /// All memory that the plan owns.

@@ -15,7 +15,8 @@ pub struct Timing {
 
 impl Plan {
     /// Runs the plan once with a timestamp before and after each dispatch. Inputs keep their last content; an optimizer
-    /// at the end of the plan does update the weights. Of an accumulating plan, the dispatches of a first and last replay.
+    /// at the end of the plan does update the weights, and running statistics are updated. Of an accumulating plan, the
+    /// dispatches of a first and last replay.
     ///
     /// # Errors
     /// [`Error::Usage`] when the adapter has no timestamps; device errors.
@@ -64,6 +65,9 @@ impl Plan {
                 all.push(Timing { step: d.step, nanoseconds: pair[1].saturating_sub(pair[0]) as f64 * period });
             }
         }
+        let mut e = gpu.device.create_command_encoder(&Default::default());
+        self.encode_assigns(&mut e);
+        gpu.queue.submit([e.finish()]);
         Ok(all)
     }
 

@@ -98,6 +98,7 @@ impl Plan {
                 }
             }
             if i + 1 == self.submits.len() {
+                self.encode_assigns(&mut e);
                 for o in &self.outputs {
                     let (buffer, at) = (&self.buffers.all[o.place.0], o.place.1);
                     e.copy_buffer_to_buffer(buffer, at, &self.rings.down[ring], o.offset, o.shape.words() as u64 * 4);
@@ -116,6 +117,14 @@ impl Plan {
         self.rings.under_way.push_back((number, ring, index));
         self.rings.steps += 1;
         Ok(number)
+    }
+
+    /// The copies that end a step: values into parameters that do not train.
+    pub(super) fn encode_assigns(&self, e: &mut wgpu::CommandEncoder) {
+        for a in &self.assigns {
+            let (from, to) = (&self.buffers.all[a.place.0], &self.weights.frozen[a.to.0].buffer);
+            e.copy_buffer_to_buffer(from, a.place.1, to, a.to.1, a.bytes);
+        }
     }
 
     /// Writes the feeds into staging buffer `ring` and says what to copy where: (staging offset, buffer, bytes).

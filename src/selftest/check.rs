@@ -220,6 +220,15 @@ fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor], count: u
             let all = asked.iter().enumerate();
             all.map(|(i, t)| (U * if i < count { forward } else { backward }, constant(t, 1.0))).collect()
         }
+        Bound::Channels { forward, image, channel } => {
+            let (n, _, h, w) = asked[0].nchw();
+            let bound = |(i, t): (usize, &Tensor)| match t.shape() {
+                _ if i < count => (U * forward, constant(t, 1.0)),
+                Shape::Channels { .. } => (U * channel, constant(t, (n * h * w) as f64)),
+                _ => (U * image, constant(t, 1.0)),
+            };
+            asked.iter().enumerate().map(bound).collect()
+        }
         Bound::Softmax { classes, range } => {
             // exp: rounding of the argument and its own 3 + 2|x| ulp, |x| <= 2 range; twice, for numerator and sum.
             let y = U * (2.0 * (6.0 + 10.0 * range) + classes as f64 + 5.0);
