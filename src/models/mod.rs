@@ -160,10 +160,6 @@ impl Network {
     /// # Panics
     /// As [`Network::record`].
     #[track_caller]
-<<<<<<< Updated upstream
-    pub fn record_base<'g>(&self, graph: &'g Graph, x: Tensor<'g>) -> Tensor<'g> {
-        (self.base)(graph, x, &Layers { trainable: Trainable::Matching(Vec::new()), training: false })
-=======
     pub fn record_base<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
         let layers = Layers { trainable: Trainable::Matching(Vec::new()), ..Layers::default() };
         let x = self.expand(x);
@@ -177,7 +173,6 @@ impl Network {
     fn expand<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
         let (_, c, _, _) = x.nchw();
         if c == 1 && self.channels() == 3 { x.replicate([1.0; 3], [0.0; 3]) } else { x }
->>>>>>> Stashed changes
     }
 
     /// The same network from the base's features on: what trains when the base is frozen. Its parameters have the same
