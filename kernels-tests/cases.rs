@@ -12,7 +12,7 @@ pub use recipes::*;
 
 use crate::graph::shape::Shape;
 use crate::graph::{Graph, Tensor};
-use crate::ops::{Border, Colors, Smoothing, Window};
+use crate::ops::{BinaryCrossEntropy, Border, Colors, Smoothing, Window};
 
 /// Which random numbers an input holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -170,6 +170,14 @@ pub fn table() -> Vec<Case> {
         global_avg_pool([2, 3, 7, 5]),
         global_avg_pool([1, 17, 1, 1]),
         global_avg_pool([3, 260, 2, 33]),
+        global_max_pool([1, 1, 1, 1]),
+        global_max_pool([2, 3, 7, 5]),
+        global_max_pool([1, 17, 17, 19]),
+        global_max_pool([3, 260, 3, 2]),
+        zero_pad([1, 1, 1, 1], [0, 1, 2, 0], false),
+        zero_pad([2, 3, 7, 5], [3; 4], false),
+        zero_pad([1, 33, 5, 17], [0, 1, 0, 1], false),
+        zero_pad([2, 17, 7, 9], [1, 2, 3, 4], true),
         bias([1, 1, 1, 1]),
         bias([2, 7, 17, 33]),
         bias([3, 33, 5, 7]),
@@ -189,6 +197,21 @@ pub fn table() -> Vec<Case> {
         running_update(33, true),
         relu([1, 1, 1, 1]),
         relu([2, 17, 13, 11]),
+        elu([1, 1, 1, 1], 1.0),
+        elu([2, 17, 13, 11], 1.0),
+        elu([1, 3, 33, 7], 0.3),
+        sigmoid([1, 1, 1, 1], 8.0),
+        sigmoid([2, 17, 13, 11], 8.0),
+        sigmoid([7, 3, 1, 1], 90.0),
+        add_scaled([1, 1, 1, 1], 0.17, false),
+        add_scaled([2, 17, 13, 11], 0.1, false),
+        add_scaled([2, 3, 5, 3], 0.3, true),
+        add_relu([1, 7, 3, 5]),
+        scale([1, 1, 1, 1], -2.5),
+        scale([2, 17, 13, 11], 0.17),
+        l2_penalty(Shape::Filter { k: 5, c: 7, r: 3, s: 1 }),
+        l2_penalty(Shape::Channels { c: 17 }),
+        l2_penalty(Shape::flat(33_333)),
         add([1, 7, 1, 3]),
         add([2, 17, 13, 11]),
         multiply([1, 3, 1, 1]),
@@ -214,11 +237,18 @@ pub fn table() -> Vec<Case> {
         softmax(4, 5, 4.0),
         softmax(65, 3, 10.0),
         softmax(7, 33, 20.0),
+        log_softmax(1, 1, 1.0),
+        log_softmax(65, 3, 10.0),
+        log_softmax(7, 33, 20.0),
+        binary_cross_entropy(1, 4.0, false, BinaryCrossEntropy::default()),
+        binary_cross_entropy(67, 8.0, true, BinaryCrossEntropy { weights: [1.0, 3.0], smoothing: 0.0 }),
+        binary_cross_entropy(17, 90.0, false, BinaryCrossEntropy { weights: [0.5, 1.5], smoothing: 0.1 }),
         cross_entropy(1, 2, 3.0, false, false, Smoothing::None),
         cross_entropy(7, 3, 3.0, false, true, Smoothing::None),
         cross_entropy(17, 4, 5.0, true, false, Smoothing::OverAll(0.1)),
         cross_entropy(67, 3, 3.0, true, true, Smoothing::Others(0.12)),
         cross_entropy(5, 17, 40.0, false, true, Smoothing::OverAll(0.1)),
+        cross_entropy_normalized(67, 3, 3.0, true),
     ];
     all.extend(detl(1, 64, Bias));
     all

@@ -1,6 +1,7 @@
 //! The one test binary of kernels, graph and plan. `cargo test --test kernels-tests -- [FILTER…]`; it has its own small
 //! harness because it ends with totals that only the whole process knows: operations × directions, fixtures, drawn cases.
 
+mod clipping;
 mod fixtures;
 mod modes;
 mod norm;
@@ -93,7 +94,7 @@ fn main() {
     ];
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
     let tests: Vec<Test> =
-        lists.into_iter().chain([rules::TESTS, norm::TESTS]).flatten().copied().filter(|t| wanted(t.0)).collect();
+        lists.into_iter().chain([rules::TESTS, norm::TESTS, clipping::TESTS]).flatten().copied().filter(|t| wanted(t.0)).collect();
     if arguments.iter().any(|a| a == "--list") {
         tests.iter().for_each(|t| println!("{}: test", t.0));
         return;

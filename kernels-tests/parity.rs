@@ -4,7 +4,7 @@
 use crate::fixtures::{Distance, Fixture};
 use crate::parity_networks;
 use radiograd::nn::{Convention, Optimizer, ParamStore, Rule, Schedule};
-use radiograd::ops::{AvgPool, Geometry, MaxPool, RunningUpdate, Smoothing, Window};
+use radiograd::ops::{AvgPool, BinaryCrossEntropy, CrossEntropy, Geometry, MaxPool, RunningUpdate, Smoothing, Window};
 use radiograd::plan::HYPER;
 use radiograd::{Error, Feed, Gpu, Graph, Plan, PlanSpec, Shape, Tensor};
 use std::rc::Rc;
@@ -131,6 +131,12 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
         "flatten",
         "dropout",
         "resize",
+        "elu",
+        "sigmoid",
+        "add_scaled",
+        "global_maxpool",
+        "bce_logits",
+        "l2",
     ];
     if !known.contains(&op) {
         return Ok(Outcome::Unsupported(format!("operation {op}")));
@@ -144,6 +150,9 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
         if f.regenerate(name).is_some_and(|v| f.input(name).is_none_or(|(_, there)| v != there)) {
             return Err(malformed(f, &format!("input {name} is not what the generator makes")));
         }
+    }
+    if op == "l2" {
+        return penalty(gpu, f);
     }
     let graph = Graph::new();
     let (x_dims, x_values) = input("x")?;
@@ -161,6 +170,13 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     if op == "xent" {
         return entropy(gpu, f, &graph, x, feeds);
     }
+    if op == "bce_logits" {
+        return binary(gpu, f, &graph, x, &x_values);
+    }
+    let other = f.input("b");
+    let second = other.as_ref().map(|(d, _)| graph.input("b", image(d)));
+    feeds.extend(second.iter().zip(&other).map(|(t, (_, v))| (*t, Feed::F32(v))));
+    let number = |key: &str| attrs[key].as_f64().ok_or_else(|| malformed(f, &format!("no number {key}")));
     let mask = f.input("mask");
     let mut extra = None;
     let (identity, scaled): (Vec<f32>, Vec<f32>);
@@ -182,6 +198,10 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
             x.apply(AvgPool { window: window(f), include_padding }, &[])
         }
         ("global_avgpool", _) => x.global_avg_pool(),
+        ("global_maxpool", _) => x.global_max_pool(),
+        ("elu", _) => x.elu(number("alpha")? as f32),
+        ("sigmoid", _) => x.sigmoid(),
+        ("add_scaled", _) => x.add_scaled(second.ok_or_else(|| malformed(f, "no input b"))?, number("scale")? as f32),
         ("relu", _) => x.relu(),
         ("softmax", _) => x.softmax(),
         ("flatten", _) => {
@@ -207,8 +227,10 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     let (dims, dy_values) = input("dy")?;
     let dy = graph.input("dy", image(&dims));
     feeds.push((dy, Feed::F32(&dy_values)));
-    let wrt: Vec<(&str, Tensor)> =
-        [("dx", Some(x)), ("dweight", w), ("dbias", b)].into_iter().filter_map(|(n, t)| Some((n, t?))).collect();
+    let wrt: Vec<(&str, Tensor)> = [("dx", Some(x)), ("dweight", w), ("dbias", b), ("db", second)]
+        .into_iter()
+        .filter_map(|(n, t)| Some((n, t?)))
+        .collect();
     let grads = y.gradients_with(dy, &wrt.iter().map(|p| p.1).collect::<Vec<_>>());
     let mut wanted = vec![("y", y)];
     wanted.extend(extra);
@@ -294,8 +316,45 @@ fn entropy<'g>(
         .chain([(t, Feed::U32(&labels))])
         .chain(weights.iter().zip(&class).map(|(t, v)| (*t, Feed::F32(v))))
         .collect();
-    let got = evaluate(gpu, graph, &[loss, per, dx], &all)?;
+    let (mut names, mut wanted) = (vec!["y", "per_sample", "dx"], vec![loss, per, dx]);
+    if let Some(w) = weights {
+        let op = CrossEntropy { smoothing, weights: true, normalize: true };
+        names.push("y_weight_normalised");
+        wanted.push(graph.record(op, &[x, t, w])[0]);
+    }
+    let got = evaluate(gpu, graph, &wanted, &all)?;
+    Ok(Outcome::Compared(collect(f, &names, &got)))
+}
+
+fn binary<'g>(gpu: &Gpu, f: &Fixture, graph: &'g Graph, x: Tensor<'g>, logits: &[f32]) -> Result<Outcome, Error> {
+    let (_, labels) = f.input("labels").ok_or_else(|| malformed(f, "no labels"))?;
+    let labels: Vec<u32> = labels.iter().map(|l| *l as u32).collect();
+    let t = graph.input_integers("labels", labels.len());
+    let mut op = BinaryCrossEntropy::default();
+    if let Some(w) = f.get("attrs")["class_weights"].as_array() {
+        let numbers: Vec<f32> = w.iter().filter_map(|v| Some(v.as_f64()? as f32)).collect();
+        op.weights = numbers.try_into().map_err(|_| malformed(f, "class_weights are two numbers"))?;
+    }
+    op.smoothing = f.get("attrs")["smoothing"].as_f64().unwrap_or(0.0) as f32;
+    // The fixtures' losses per sample are those before class weights.
+    let unweighted = BinaryCrossEntropy { weights: [1.0, 1.0], ..op.clone() };
+    let ((loss, _), (_, per)) = (x.bce_with_logits(t, op), x.bce_with_logits(t, unweighted));
+    let dx = loss.gradients(&[x])[0].ok_or_else(|| malformed(f, "no gradient"))?;
+    let got = evaluate(gpu, graph, &[loss, per, dx], &[(x, Feed::F32(logits)), (t, Feed::U32(&labels))])?;
     Ok(Outcome::Compared(collect(f, &["y", "per_sample", "dx"], &got)))
+}
+
+/// The L2 penalty in Keras' convention (the factor is the decay) and in PyTorch's (half of it).
+fn penalty(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
+    let (dims, values) = f.input("weight").ok_or_else(|| malformed(f, "no weight"))?;
+    let decay = f.get("attrs")["weight_decay"].as_f64().ok_or_else(|| malformed(f, "no weight_decay"))? as f32;
+    let graph = Graph::new();
+    let w = graph.input("weight", filter(&dims));
+    let (keras, torch) = (w.l2_penalty(decay), w.l2_penalty(decay / 2.0));
+    let no = || malformed(f, "no gradient");
+    let (dk, dt) = (keras.gradients(&[w])[0].ok_or_else(no)?, torch.gradients(&[w])[0].ok_or_else(no)?);
+    let got = evaluate(gpu, &graph, &[keras, dk, torch, dt], &[(w, Feed::F32(&values))])?;
+    Ok(Outcome::Compared(collect(f, &["y", "dweight", "penalty_torch", "dweight_torch"], &got)))
 }
 
 /// Compares what was computed by name; names of the fixture that were not are noted.

@@ -3,7 +3,10 @@
 use super::{Bound, Build, Case, Input, Kind};
 use crate::graph::shape::Shape;
 use crate::graph::{Graph, Tensor};
-use crate::ops::{Border, CamMap, Colors, Fill, Geometry, MaxPool, Overlay, RunningUpdate, Smoothing, Window};
+use crate::ops::{
+    BinaryCrossEntropy, Border, CamMap, Colors, CrossEntropy, Fill, Geometry, GlobalMaxPool, MaxPool, Overlay,
+    RunningUpdate, Smoothing, Window,
+};
 
 fn boxed(f: impl for<'g> Fn(&'g Graph, &[Tensor<'g>]) -> Vec<Tensor<'g>> + Send + Sync + 'static) -> Build {
     Box::new(f)
@@ -220,6 +223,33 @@ pub fn global_avg_pool(x: [usize; 4]) -> Case {
     }
 }
 
+/// Global max pooling; the second result is which pixel won.
+pub fn global_max_pool(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("global_max_pool n{n} c{c} {h}x{w}"),
+        family: "global_max_pool",
+        inputs: vec![image(x, Kind::Apart)],
+        build: boxed(|g, t| g.record(GlobalMaxPool, t)),
+        bound: Bound::Sums { forward: 0, backward: 0 },
+        bench: false,
+    }
+}
+
+/// Zeros around an image, and, if `crop`, the way back from it.
+pub fn zero_pad(x: [usize; 4], sides: [usize; 4], crop: bool) -> Case {
+    let [n, c, h, w] = x;
+    let what = if crop { "crop" } else { "zero_pad" };
+    Case {
+        name: format!("{what} n{n} c{c} {h}x{w} {sides:?}").replace(", ", ","),
+        family: "zero_pad",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(move |_, t| vec![if crop { t[0].crop2d(sides) } else { t[0].zero_pad2d(sides) }]),
+        bound: Bound::Sums { forward: 0, backward: 0 },
+        bench: false,
+    }
+}
+
 /// A bias by itself.
 pub fn bias(x: [usize; 4]) -> Case {
     let [n, c, h, w] = x;
@@ -366,6 +396,83 @@ pub fn relu(x: [usize; 4]) -> Case {
     }
 }
 
+/// ELU by itself; for α other than 1 it has a kink at 0.
+pub fn elu(x: [usize; 4], alpha: f32) -> Case {
+    let [n, c, h, w] = x;
+    let a = f64::from(alpha);
+    Case {
+        name: format!("elu n{n} c{c} {h}x{w} alpha {alpha}"),
+        family: "elu",
+        inputs: vec![image(x, Kind::Apart)],
+        build: boxed(move |_, t| vec![t[0].elu(alpha)]),
+        // Where x < 0: exp errs by (3 + 2|x|) ulp, exp(x) <= 1 and |x| exp(x) <= 0.37, so by 7.5 u; then two roundings.
+        // Backward alpha + y is rounded and multiplied on top of that.
+        bound: Bound::Absolute { forward: 10.0 * a, backward: 13.0 * a + 1.0 },
+        bench: false,
+    }
+}
+
+/// Sigmoid by itself.
+pub fn sigmoid(x: [usize; 4], range: f32) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("sigmoid n{n} c{c} {h}x{w} range {range}"),
+        family: "sigmoid",
+        inputs: vec![image(x, Kind::Unit(range))],
+        build: boxed(|_, t| vec![t[0].sigmoid()]),
+        // exp as for ELU, one sum, one division of 2.5 ulp; backward |d(y (1 - y))/dy| <= 1 and three roundings.
+        bound: Bound::Absolute { forward: 14.0, backward: 17.0 },
+        bench: false,
+    }
+}
+
+/// a + factor · b, and its ReLU, which the plan fuses.
+pub fn add_scaled(x: [usize; 4], factor: f32, relu: bool) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("add_scaled n{n} c{c} {h}x{w} factor {factor}{}", if relu { " relu" } else { "" }),
+        family: "add_scaled",
+        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::image(n, c, h, w), Kind::Unit(1.0))],
+        build: boxed(move |_, t| {
+            let y = t[0].add_scaled(t[1], factor);
+            vec![if relu { y.relu() } else { y }]
+        }),
+        bound: Bound::Sums { forward: 2, backward: 1 },
+        bench: false,
+    }
+}
+
+/// A residual sum with its ReLU in one kernel.
+pub fn add_relu(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    Case { name: format!("add relu n{n} c{c} {h}x{w}"), build: boxed(|_, t| vec![t[0].add(t[1]).relu()]), ..add(x) }
+}
+
+/// A multiple.
+pub fn scale(x: [usize; 4], factor: f32) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("scale n{n} c{c} {h}x{w} factor {factor}"),
+        family: "scale",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(move |_, t| vec![t[0].scale(factor)]),
+        bound: Bound::Sums { forward: 1, backward: 1 },
+        bench: false,
+    }
+}
+
+/// A sum of squares.
+pub fn l2_penalty(shape: Shape) -> Case {
+    Case {
+        name: format!("l2_penalty {shape}"),
+        family: "l2_penalty",
+        inputs: vec![input("x", shape, Kind::Unit(1.0))],
+        build: boxed(|_, t| vec![t[0].l2_penalty(0.25)]),
+        bound: Bound::Sums { forward: shape.elements() + 2, backward: 3 },
+        bench: false,
+    }
+}
+
 /// Addition by itself.
 pub fn add(x: [usize; 4]) -> Case {
     let [n, c, h, w] = x;
@@ -508,6 +615,52 @@ pub fn softmax(n: usize, c: usize, range: f32) -> Case {
     }
 }
 
+/// Logarithm of the softmax of `n` rows of `c` classes, logits within ± `range`.
+pub fn log_softmax(n: usize, c: usize, range: f32) -> Case {
+    let (classes, r) = (c as f64, f64::from(range));
+    // As for cross entropy: the sum of exponentials, 2⁻²¹ = 8 u for log near 1 and 3 ulp elsewhere; then two differences.
+    let forward = 6.0 + 10.0 * r + classes + 8.0 + 6.0 * classes.ln() + 2.0 * (2.0 * r + classes.ln());
+    // exp(y) <= 1 with its own error and y's, times a sum of at most `classes` terms <= 1.
+    let exp = forward + 6.0 + 4.0 * (2.0 * r + classes.ln());
+    Case {
+        name: format!("log_softmax n{n} c{c} range {range}"),
+        family: "softmax",
+        inputs: vec![image([n, c, 1, 1], Kind::Unit(range))],
+        build: boxed(|_, t| vec![t[0].log_softmax()]),
+        bound: Bound::Absolute { forward, backward: classes * exp + classes * classes + 2.0 * classes + 1.0 },
+        bench: false,
+    }
+}
+
+/// Binary cross entropy of `n` rows.
+pub fn binary_cross_entropy(n: usize, range: f32, padding: bool, op: BinaryCrossEntropy) -> Case {
+    let (weight, r) = (f64::from(op.weights[0].max(op.weights[1])), f64::from(range));
+    Case {
+        name: format!(
+            "bce n{n} weights {:?} smoothing {}{} range {range}",
+            op.weights,
+            op.smoothing,
+            if padding { " padded" } else { "" }
+        ),
+        family: "cross_entropy",
+        inputs: vec![
+            image([n, 1, 1, 1], Kind::Unit(range)),
+            input("labels", Shape::flat(n), Kind::Labels { classes: 2, padding }),
+        ],
+        build: boxed(move |_, t| {
+            let (loss, per) = t[0].bce_with_logits(t[1], op.clone());
+            vec![loss, per]
+        }),
+        // log1p(exp(-|x|)): 7.5 u of exp as for ELU, a division, 12 roundings of numbers <= 0.7; a loss <= range + 0.7 in a
+        // product, a difference, two products, a sum of n and a division. Backward as sigmoid, then two products, a division.
+        bound: Bound::Absolute {
+            forward: weight * (22.0 + (r + 0.7) * (n as f64 + 9.0)),
+            backward: weight * (14.0 + 1.0 + 9.0),
+        },
+        bench: false,
+    }
+}
+
 /// Softmax cross entropy of `n` rows.
 pub fn cross_entropy(n: usize, c: usize, range: f32, padding: bool, weights: bool, smoothing: Smoothing) -> Case {
     let mut inputs = vec![
@@ -533,6 +686,18 @@ pub fn cross_entropy(n: usize, c: usize, range: f32, padding: bool, weights: boo
         }),
         bound: Bound::CrossEntropy { classes: c, range: f64::from(range), rows: n },
         bench: false,
+    }
+}
+
+/// Softmax cross entropy with class weights whose mean divides by their sum.
+pub fn cross_entropy_normalized(n: usize, c: usize, range: f32, padding: bool) -> Case {
+    let plain = cross_entropy(n, c, range, padding, true, Smoothing::None);
+    Case {
+        name: format!("{} normalized", plain.name),
+        build: boxed(|g, t| g.record(CrossEntropy { smoothing: Smoothing::None, weights: true, normalize: true }, t)),
+        // Weights are 0.5 to 1.5: a row's share is at most 3 / rows instead of 1.5 / rows, so all errors are twice as large.
+        bound: Bound::CrossEntropy { classes: c, range: 2.0 * f64::from(range), rows: 2 * n },
+        ..plain
     }
 }
 

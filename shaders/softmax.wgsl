@@ -5,13 +5,14 @@
 //   log_softmax          y = x - max - log(sum(exp(x - max)))
 //   log_softmax_grad     dx = dy - exp(y) * sum(dy)
 //   cross_entropy        per[n] = w[t] * sum_k q[k] * (logsumexp(x) - x[k]), q = the smoothed one-hot of label t;
-//                        loss = sum(per) / count, count = labels that are < C (others mark padding of a batch)
+//                        loss = sum(per) / count, count = labels that are < C (others mark padding of a batch), or with
+//                        NORMALIZE the sum of their weights
 //   cross_entropy_grad   dx[n, k] = dloss * w[t] * (softmax(x)[k] - q[k]) / count
-// Smoothing e: KIND 0 "over_k": q = (1 - e) onehot + e / C. KIND 1 "others": q = 1 - e on the label, e / (C - 1) elsewhere.
+// Smoothing e: "over_k": q = (1 - e) onehot + e / C; "others": q = 1 - e on the label, e / (C - 1) elsewhere.
 // Source: Szegedy et al., arXiv:1512.00567 section 7 (over_k); Zhong, eq. 2 (others).
 #import grid
 #param WEIGHTS = 0
-#param KIND = 0
+#param NORMALIZE = 0
 #if softmax || softmax_grad || log_softmax || log_softmax_grad
 struct Params { grid_first: u32, grid_width: u32, grid_count: u32, rows: u32, classes: u32, pitch: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -102,6 +103,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(4) var<storage, read_write> per: array<f32>;
 #end
+// What a row counts in the mean.
+fn share(label: u32) -> f32 {
+#if NORMALIZE
+    return weights[label];
+#else
+    return 1.0;
+#end
+}
 // One workgroup for all rows; thread 0 adds the rows' losses in order.
 @compute @workgroup_size(64)
 fn cross_entropy(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
@@ -135,9 +144,9 @@ fn cross_entropy(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
         var count = 0.0;
         for (var n = 0u; n < p.rows; n++) {
             total += per[n];
-            if (labels[n] < p.classes) { count += 1.0; }
+            if (labels[n] < p.classes) { count += share(labels[n]); }
         }
-        loss[0] = total / max(count, 1.0);
+        loss[0] = total / select(1.0, count, count > 0.0);
         loss[1] = 0.0;
         loss[2] = 0.0;
         loss[3] = 0.0;
@@ -153,13 +162,21 @@ fn cross_entropy(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 @group(0) @binding(3) var<storage, read> dloss: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
 #end
+// What a row counts in the mean.
+fn share(label: u32) -> f32 {
+#if NORMALIZE
+    return weights[label];
+#else
+    return 1.0;
+#end
+}
 @compute @workgroup_size(64)
 fn cross_entropy_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     let n = grid_group(wg) * 64u + l.x;
     if (n >= p.rows) { return; }
     var count = 0.0;
     for (var i = 0u; i < p.rows; i++) {
-        if (labels[i] < p.classes) { count += 1.0; }
+        if (labels[i] < p.classes) { count += share(labels[i]); }
     }
     let at = n * p.pitch;
     let t = labels[n];
@@ -167,7 +184,7 @@ fn cross_entropy_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
     for (var k = 1u; k < p.classes; k++) { top = max(top, x[at + k]); }
     var sum = 0.0;
     for (var k = 0u; k < p.classes; k++) { sum += exp(x[at + k] - top); }
-    var scale = select(0.0, dloss[0] / max(count, 1.0), t < p.classes);
+    var scale = select(0.0, dloss[0] / select(1.0, count, count > 0.0), t < p.classes);
 #if WEIGHTS
     scale *= weights[min(t, p.classes - 1u)];
 #end

@@ -39,6 +39,9 @@ pub struct CrossEntropy {
     pub smoothing: Smoothing,
     /// Whether a third input holds class weights.
     pub weights: bool,
+    /// Whether the mean divides by the sum of the rows' weights (PyTorch's `CrossEntropyLoss(weight)`) instead of by their
+    /// count (Keras' `class_weight`).
+    pub normalize: bool,
 }
 
 /// dx = dloss · w\[t\] (softmax(x) − q) / count. Inputs logits, labels, (class weights,) dloss.
@@ -57,7 +60,7 @@ impl<'g> Tensor<'g> {
         smoothing: Smoothing,
         weights: Option<Tensor<'g>>,
     ) -> (Tensor<'g>, Tensor<'g>) {
-        let op = CrossEntropy { smoothing, weights: weights.is_some() };
+        let op = CrossEntropy { smoothing, weights: weights.is_some(), normalize: false };
         let inputs: Vec<Tensor> = [self, labels].into_iter().chain(weights).collect();
         let out = self.graph().record(op, &inputs);
         (out[0], out[1])
@@ -86,7 +89,7 @@ impl CrossEntropy {
         Ok((n, c))
     }
 
-    /// Rows with label and weight, and the count of valid rows, for the reference.
+    /// Rows with label and weight, and what the sum is divided by, for the reference.
     fn rows<'a>(&self, x: &[&'a [f64]], c: usize) -> (Vec<Row<'a>>, f64) {
         let row = |(logits, t): (&'a [f64], &f64)| {
             let label = Some(*t as usize).filter(|t| *t < c);
@@ -94,13 +97,18 @@ impl CrossEntropy {
             Row { logits, label, weight }
         };
         let all: Vec<_> = x[0].chunks(c).zip(x[1]).map(row).collect();
-        let count = all.iter().filter(|r| r.label.is_some()).count().max(1) as f64;
-        (all, count)
+        let valid = all.iter().filter(|r| r.label.is_some());
+        let count: f64 = valid.map(|r| if self.normalize { r.weight } else { 1.0 }).sum();
+        (all, if count > 0.0 { count } else { 1.0 })
     }
 
     fn target(&self, k: usize, t: usize, c: usize) -> f64 {
         let (on, off) = self.smoothing.targets(c);
         f64::from(if k == t { on } else { off })
+    }
+
+    fn baked(&self) -> [(&'static str, i64); 2] {
+        [("WEIGHTS", i64::from(self.weights)), ("NORMALIZE", i64::from(self.normalize && self.weights))]
     }
 
     fn params(&self, s: Shape) -> Vec<(&'static str, Word)> {
@@ -138,7 +146,7 @@ impl Op for CrossEntropy {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let params = self.params(k.shape(x[0]));
         let buffers: Vec<_> = x.iter().chain(y).map(|v| (*v).into()).collect();
-        k.launch(SOURCE, "cross_entropy", &[("WEIGHTS", i64::from(self.weights))], &params, &buffers, 1);
+        k.launch(SOURCE, "cross_entropy", &self.baked(), &params, &buffers, 1);
     }
 
     fn gradient<'g>(
@@ -181,7 +189,6 @@ impl Op for CrossEntropyGrad {
         let s = k.shape(x[0]);
         let params = self.0.params(s);
         let buffers: Vec<_> = x.iter().chain(y).map(|v| (*v).into()).collect();
-        let baked = [("WEIGHTS", i64::from(self.0.weights))];
-        k.launch(SOURCE, "cross_entropy_grad", &baked, &params, &buffers, s.nchw().0.div_ceil(64));
+        k.launch(SOURCE, "cross_entropy_grad", &self.0.baked(), &params, &buffers, s.nchw().0.div_ceil(64));
     }
 }

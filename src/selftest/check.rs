@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
 use crate::gpu::{Gpu, KernelKey};
 use crate::graph::reference::{Values, evaluate};
-use crate::graph::{Graph, Shape, Tensor, layout};
+use crate::graph::{Graph, Shape, Tensor, downcast, layout};
+use crate::ops::GlobalMaxPool;
 use crate::plan::{Feed, Plan, PlanSpec, Weights};
 use std::rc::Rc;
 
@@ -213,7 +214,9 @@ fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor], count: u
     let constant = |t: &Tensor, s: f64| vec![s; t.shape().elements()];
     match case.bound {
         Bound::Sums { forward, backward } => {
-            let scale = evaluate(graph, &magnitudes(graph, known), asked);
+            // A negative factor makes a sum of magnitudes negative: only its size counts.
+            let mut scale = evaluate(graph, &magnitudes(graph, known), asked);
+            scale.iter_mut().flatten().for_each(|s| *s = s.abs());
             scale.into_iter().enumerate().map(|(i, s)| (gamma(if i < count { forward } else { backward }), s)).collect()
         }
         Bound::Absolute { forward, backward } => {
@@ -264,6 +267,7 @@ fn magnitudes(graph: &Graph, known: &Values) -> Values {
         let inner = graph.inner.borrow();
         let windows = |n: &&crate::graph::Node| {
             n.outputs.iter().any(|v| matches!(inner.values[v.0].shape, Shape::Windows { .. }))
+                || downcast::<GlobalMaxPool>(n.op.as_ref()).is_some()
         };
         inner
             .nodes

@@ -4,7 +4,7 @@
 use super::cases::{Case, Input, Kind};
 use crate::graph::reference::{Values, evaluate};
 use crate::graph::{Graph, Shape, Tensor, downcast};
-use crate::ops::{MaxPool, Relu};
+use crate::ops::{GlobalMaxPool, MaxPool, Relu, Window};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -114,12 +114,17 @@ pub fn record_with_values<'g>(graph: &'g Graph, case: &Case) -> Recorded<'g> {
 
 /// The smallest distance from a kink: |x| before a ReLU, maximum less runner-up in a pooling window.
 fn margin(graph: &Graph, known: &Values) -> f64 {
-    let kinks: Vec<(Option<crate::ops::Window>, Tensor, Shape)> = {
+    let kinks: Vec<(Option<Window>, Tensor, Shape)> = {
         let inner = graph.inner.borrow();
         let of = |n: &crate::graph::Node| {
             let x = Tensor { graph, id: n.inputs.first().copied()? };
             let y = inner.values[n.outputs[0].0].shape;
-            let pool = downcast::<MaxPool>(n.op.as_ref()).map(|m| m.0);
+            let whole = |_: &GlobalMaxPool| {
+                let (_, _, h, w) = x.shape().nchw();
+                Window { size: [h, w], stride: [1, 1], padding: [0; 4] }
+            };
+            let global = downcast::<GlobalMaxPool>(n.op.as_ref()).map(whole);
+            let pool = downcast::<MaxPool>(n.op.as_ref()).map(|m| m.0).or(global);
             (pool.is_some() || downcast::<Relu>(n.op.as_ref()).is_some()).then_some((pool, x, y))
         };
         inner.nodes.iter().filter_map(of).collect()

@@ -1,5 +1,10 @@
 //! Weights files: safetensors in the world's layout under the layers' names, with enough metadata to predict from the file
 //! alone (network, side, classes, preprocessing, digests). Written atomically; nothing in a file is ever executed.
+//! Dense weights count their features in the order C H W; Keras' H W C is converted by [`keras_dense_to_chw`].
+
+mod keras;
+
+pub use keras::{chw_dense_to_keras, keras_dense_to_chw};
 
 use crate::error::{Error, Result};
 use crate::files::write_atomic;

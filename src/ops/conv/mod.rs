@@ -142,7 +142,8 @@ impl<'g> Tensor<'g> {
         self.conv2d(w, Geometry::VALID)
     }
 
-    /// The shape of a dense weight with `k` outputs on this activation. PyTorch's (K, C·H·W) row-major is the same numbers.
+    /// The shape of a dense weight with `k` outputs on this activation. PyTorch's (K, C·H·W) row-major is the same numbers;
+    /// Keras flattens as H W C, see [`crate::weights::keras_dense_to_chw`].
     #[track_caller]
     pub fn dense_shape(self, k: usize) -> Shape {
         let (_, c, r, s) = self.nchw();
