@@ -5,5 +5,5 @@ pub mod optim;
 pub mod params;
 
 pub use layers::{Layers, Trainable};
-pub use optim::{Convention, Optimizer, Rule, Schedule};
+pub use optim::{Convention, Optimizer, OptimizerState, Rule, Schedule};
 pub use params::{Param, ParamStore};
