@@ -63,10 +63,10 @@ fn record<'a, 'g>(
         ("w1_train", &[_, b, k]) => {
             let labels = g.input_integers("labels", b);
             feeds.push((labels, Numbers::U32((0..b).map(|i| (i % k) as u32).collect())));
-            let (loss, _) = detl12(g, x, k, &Layers::default()).logits.cross_entropy(labels, Smoothing::None, None);
+            let (loss, _) = detl12(x, k, &Layers::default()).logits.cross_entropy(labels, Smoothing::None, None);
             spec = update.step_of(loss);
         }
-        ("w1_infer", _) => spec.outputs = vec![detl12(g, x, 2, &Layers::default()).logits],
+        ("w1_infer", _) => spec.outputs = vec![detl12(x, 2, &Layers::default()).logits],
         _ => {
             let y = Layers::default().conv2d(x, "conv", n[0], [3, 3], Geometry::same(3, 3));
             spec.outputs = vec![y];

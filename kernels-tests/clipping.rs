@@ -40,7 +40,13 @@ fn step(optimizer: &Optimizer, g: &[Vec<f32>], lr: f64) -> Vec<Vec<f32>> {
     let mut store = ParamStore::init(&graph, 0);
     store.params.iter_mut().for_each(|p| p.values.fill(1.0));
     let weights = Rc::new(store.upload(plain()).unwrap_or_else(|e| panic!("{e}")));
-    let spec = PlanSpec { outputs, gradients, update: Some(optimizer as &dyn Update), hyper: Some(hyper) };
+    let spec = PlanSpec {
+        outputs,
+        gradients,
+        update: Some(optimizer as &dyn Update),
+        hyper: Some(hyper),
+        ..PlanSpec::default()
+    };
     let mut plan = Plan::compile(plain(), &graph, &weights, &spec).unwrap_or_else(|e| panic!("{e}"));
     plan.poison(plain()).unwrap_or_else(|e| panic!("{e}"));
     let numbers = optimizer.clone().advance(lr);
@@ -164,7 +170,7 @@ fn accumulation_equals_the_large_batch() {
 fn accumulation_survives_cut_dispatches() {
     let o = Optimizer::adam().with_clip_norm(0.1).with_accumulation(2);
     let whole = train(plain(), &o, 2, 2).1.digest();
-    let cutting = Cutting { dispatch_ms: 1e-4, submit_ms: 1e-3, groups: 2 };
+    let cutting = Cutting { dispatch_ms: 1e-4, submit_ms: 1e-3, groups: 2, ..Cutting::default() };
     let cut = open(GpuOptions { checked: Some(true), guards: true, cutting, ..GpuOptions::default() });
     assert_eq!(train(&cut, &o, 2, 2).1.digest(), whole);
 }

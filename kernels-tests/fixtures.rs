@@ -52,6 +52,16 @@ pub fn bias(seed: u64, name: &str, n: usize) -> Vec<f32> {
     units(seed, name, n).map(|u| (0.1 * u) as f32).collect()
 }
 
+/// a + b u: the scale and shift of batch norm.
+pub fn line(seed: u64, name: &str, n: usize, a: f64, b: f64) -> Vec<f32> {
+    units(seed, name, n).map(|u| (a + b * u) as f32).collect()
+}
+
+/// `scale` · (1 + u / 4): running variances.
+pub fn scaled(seed: u64, name: &str, n: usize, scale: f64) -> Vec<f32> {
+    units(seed, name, n).map(|u| (scale * (1.0 + 0.25 * u)) as f32).collect()
+}
+
 /// Labels below `classes`.
 pub fn labels(seed: u64, name: &str, n: usize, classes: u64) -> Vec<u32> {
     let s = Stream::new(seed, name);

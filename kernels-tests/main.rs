@@ -93,8 +93,13 @@ fn main() {
         parity_test::TESTS,
     ];
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
-    let tests: Vec<Test> =
-        lists.into_iter().chain([rules::TESTS, norm::TESTS, clipping::TESTS]).flatten().copied().filter(|t| wanted(t.0)).collect();
+    let tests: Vec<Test> = lists
+        .into_iter()
+        .chain([rules::TESTS, norm::TESTS, clipping::TESTS])
+        .flatten()
+        .copied()
+        .filter(|t| wanted(t.0))
+        .collect();
     if arguments.iter().any(|a| a == "--list") {
         tests.iter().for_each(|t| println!("{}: test", t.0));
         return;

@@ -75,7 +75,7 @@ fn values<'s>(store: &'s ParamStore, name: &str) -> &'s [f32] {
 
 /// With learning rate 0 the weights stay, and the statistics of every step follow from the f64 reference.
 fn running_statistics_follow_the_batches() {
-    let layers = Layers { trainable: Trainable::All, training: true };
+    let layers = Layers { trainable: Trainable::All, training: true, ..Layers::default() };
     for gpu in [gpu(), plain()] {
         let (before, after) = train(gpu, &layers, 3, 0.0);
         for name in ["base.bn", "head.bn"] {
@@ -115,20 +115,27 @@ fn running_statistics_follow_the_batches() {
 }
 
 fn a_frozen_layer_never_changes() {
-    let layers = Layers { trainable: Trainable::Matching(vec!["head.*".into()]), training: true };
+    let layers = Layers { trainable: Trainable::Matching(vec!["head.*".into()]), training: true, ..Layers::default() };
     let (before, after) = train(plain(), &layers, 4, 1e-2);
     for p in &before.params {
         let (same, base) = (p.values == values(&after, &p.name), p.name.starts_with("base."));
         assert_eq!(same, base, "{}: {}", p.name, if same { "did not change" } else { "changed" });
     }
     // Also when the patterns name the statistics themselves.
-    let layers = Layers { trainable: Trainable::Matching(vec!["head.*".into(), "*running*".into()]), training: true };
+    let layers = Layers {
+        trainable: Trainable::Matching(vec!["head.*".into(), "*running*".into()]),
+        training: true,
+        ..Layers::default()
+    };
     let (before, after) = train(plain(), &layers, 2, 1e-2);
     assert_eq!(values(&before, "base.bn.running_mean"), values(&after, "base.bn.running_mean"));
     assert!(before.get("base.bn.running_mean").is_some_and(|p| !p.trainable));
     // A frozen batch norm passes the gradient on with one kernel, which needs none of its inputs.
     let graph = Graph::new();
-    let net = network(&graph, &Layers { trainable: Trainable::Matching(vec!["base.conv.*".into()]), training: true });
+    let net = network(
+        &graph,
+        &Layers { trainable: Trainable::Matching(vec!["base.conv.*".into()]), training: true, ..Layers::default() },
+    );
     let w = graph.param("base.conv.weight", Shape::Filter { k: 5, c: 2, r: 3, s: 3 }, true);
     let dw = net.loss.gradients(&[w])[0].expect("a gradient");
     assert!(graph.assigned().is_empty());
@@ -138,7 +145,7 @@ fn a_frozen_layer_never_changes() {
 }
 
 fn inference_uses_the_running_statistics() {
-    let training = Layers { trainable: Trainable::All, training: true };
+    let training = Layers { trainable: Trainable::All, training: true, ..Layers::default() };
     let (_, store) = train(plain(), &training, 3, 1e-2);
     let graph = Graph::new();
     let net = network(&graph, &Layers::default());

@@ -66,8 +66,8 @@ pub fn compare(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
         "op" => operation(gpu, f),
         "optimizer" => optimizer(gpu, f),
         "schedule" => Ok(schedule(f)),
-        "network" if f.text("net") == "detl12" => parity_networks::network(gpu, f).map(Outcome::Compared),
-        "training" if f.text("net") == "detl12" => parity_networks::training(gpu, f).map(Outcome::Compared),
+        "network" if known_network(f) => parity_networks::network(gpu, f).map(Outcome::Compared),
+        "training" if known_network(f) => parity_networks::training(gpu, f).map(Outcome::Compared),
         "network" | "training" => Ok(Outcome::Unsupported(format!("network {}", f.text("net")))),
         other => Ok(Outcome::Unsupported(format!("kind {other}"))),
     }
@@ -364,6 +364,10 @@ pub fn collect(f: &Fixture, names: &[&str], got: &[Vec<f32>]) -> Report {
     let other = f.names("outputs").into_iter().filter(|n| !names.contains(n));
     r.skipped = other.map(str::to_string).collect();
     r
+}
+
+fn known_network(f: &Fixture) -> bool {
+    radiograd::models::Network::named(f.text("net")).is_ok()
 }
 
 /// The engine's optimizer of a fixture's name and hyperparameters.

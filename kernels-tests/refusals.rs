@@ -23,7 +23,7 @@ fn a_plan_beyond_the_budget() {
     let small = open(GpuOptions { memory: Some(10_000_000), ..GpuOptions::default() });
     let graph = Graph::new();
     let x = graph.input("x", Shape::image(16, 1, 64, 64));
-    let net = detl12(&graph, x, 4, &Layers::default());
+    let net = detl12(x, 4, &Layers::default());
     let weights = Rc::new(ParamStore::init(&graph, 1).upload(&small).unwrap_or_else(|e| panic!("{e}")));
     let before = small.objects_created();
     let spec = PlanSpec { outputs: vec![net.logits], ..PlanSpec::default() };
@@ -132,7 +132,7 @@ fn shapes_that_do_not_fit() {
         ),
         (
             |g| {
-                detl12(g, g.input("x", Shape::image(1, 1, 32, 32)), 2, &Layers::default());
+                detl12(g.input("x", Shape::image(1, 1, 32, 32)), 2, &Layers::default());
             },
             &["block3", "smaller than"],
         ),

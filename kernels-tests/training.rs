@@ -29,7 +29,7 @@ const BATCH: usize = 3;
 fn train(gpu: &Gpu, seed: u64, optimizer: Optimizer) -> (String, Vec<f32>) {
     let graph = Graph::new();
     let x = graph.input("x", Shape::image(BATCH, 1, SIDE, SIDE));
-    let net = detl12(&graph, x, 4, &Layers::default());
+    let net = detl12(x, 4, &Layers::default());
     let labels = graph.input_integers("labels", BATCH);
     let (loss, _) = net.logits.cross_entropy(labels, Smoothing::OverAll(0.1), None);
     let params: Vec<Tensor> = graph.params().iter().map(|(n, s, t)| graph.param(n, *s, *t)).collect();
@@ -174,7 +174,7 @@ fn nothing_runs_backward_for_what_is_frozen() {
     let x = graph.input("x", Shape::image(1, 1, SIDE, SIDE));
     let layers =
         Layers { trainable: Trainable::Matching(vec!["fc*".into(), "block3.conv2.*".into()]), ..Layers::default() };
-    let net = detl12(&graph, x, 2, &layers);
+    let net = detl12(x, 2, &layers);
     let labels = graph.input_integers("labels", 1);
     let (loss, _) = net.logits.cross_entropy(labels, Smoothing::None, None);
     let params: Vec<Tensor> = graph.params().iter().filter(|p| p.2).map(|(n, s, t)| graph.param(n, *s, *t)).collect();
@@ -230,7 +230,7 @@ fn fusion_changes_no_number() {
 fn a_nan_is_seen_in_the_loss() {
     let graph = Graph::new();
     let x = graph.input("x", Shape::image(1, 1, SIDE, SIDE));
-    let net = detl12(&graph, x, 2, &Layers::default());
+    let net = detl12(x, 2, &Layers::default());
     let labels = graph.input_integers("labels", 1);
     let (loss, _) = net.logits.cross_entropy(labels, Smoothing::None, None);
     let weights = Rc::new(ParamStore::init(&graph, 1).upload(plain()).unwrap_or_else(|e| panic!("{e}")));

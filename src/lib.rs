@@ -48,6 +48,7 @@ pub mod files;
 pub mod gpu;
 pub mod graph;
 pub mod models;
+pub mod names;
 pub mod nn;
 pub mod ops;
 pub mod papers;

@@ -41,7 +41,7 @@ pub struct GradCam {
     normalize: Normalize,
     /// Rows and columns of the enlarged map, and where it begins in the image.
     frame: [usize; 2],
-    offset: usize,
+    offset: isize,
 }
 
 impl GradCam {
@@ -65,8 +65,8 @@ impl GradCam {
             .ok_or_else(|| Error::Internal("the scores do not depend on the features".into()))?;
         let (map, peak) = out.features.grad_cam(gradient, true).cam_normalize();
         let (_, _, h, w) = map.nchw();
-        let cells = network.cells;
-        let frame = [h * cells.stride, w * cells.stride];
+        let cells = network.cells(side);
+        let frame = [h, w].map(|n| (n as f64 * cells.stride).round() as usize);
         let large = map.resize(frame, false);
         let outputs: Vec<Tensor> = vec![out.logits, large, peak, large.colormap(Colors::Turbo)];
         let plan = Plan::compile(gpu, &graph, weights, &PlanSpec { outputs, ..Default::default() })?;
@@ -79,7 +79,7 @@ impl GradCam {
             classes,
             normalize,
             frame,
-            offset: cells.offset,
+            offset: cells.offset.round() as isize,
         })
     }
 
@@ -139,14 +139,17 @@ impl GradCam {
         Ok(all)
     }
 
-    /// Pairs of pixels: in the enlarged map, and in the image.
+    /// Pairs of pixels: in the enlarged map, and in the image. Where unpadded convolutions ate a border (offset > 0) its pixels
+    /// have no cell; beside the cells of padded ones, the nearest cell speaks for the rest.
     fn placed(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let at = |v: usize, length: usize| {
+            let v = v as isize - self.offset;
+            let inside = (0..length as isize).contains(&v);
+            (inside || self.offset <= 0).then(|| v.clamp(0, length as isize - 1) as usize)
+        };
         let [h, w] = self.frame;
-        let inside = move |v: &usize| *v < self.side;
-        (0..h).flat_map(move |row| (0..w).map(move |column| (row, column))).filter_map(move |(row, column)| {
-            let (y, x) = (row + self.offset, column + self.offset);
-            (inside(&y) && inside(&x)).then_some((row * w + column, y * self.side + x))
-        })
+        let all = (0..self.side).flat_map(|y| (0..self.side).map(move |x| (y, x)));
+        all.filter_map(move |(y, x)| Some((at(y, h)? * w + at(x, w)?, y * self.side + x)))
     }
 
     /// A map without any preference, [side × side]: 1 where the network's cells lie, 0 elsewhere. What a real map is

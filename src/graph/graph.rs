@@ -218,6 +218,11 @@ impl Graph {
         self.inner.borrow().values[id.0].clone()
     }
 
+    /// A copy of a node.
+    pub fn node(&self, id: NodeId) -> Node {
+        self.inner.borrow().nodes[id.0].clone()
+    }
+
     /// How many nodes were recorded.
     pub fn len(&self) -> usize {
         self.inner.borrow().nodes.len()

@@ -1,7 +1,7 @@
 //! Where the cells of a feature map lie in the image, from the convolutions and pools between them.
 
 use crate::graph::{Graph, Node, Origin, ValueId, downcast};
-use crate::ops::{AvgPool, Conv2d, DepthwiseConv2d, MaxPool, ZeroPad};
+use crate::ops::{AvgPool, Conv2d, MaxPool, ZeroPad};
 
 /// The place of a feature map's cells in the image, in pixels; the same in both directions. Cell i is centred on the pixels from
 /// `offset + i · stride` to `offset + (i + 1) · stride`.
@@ -42,16 +42,13 @@ fn window(node: &Node, graph: &Graph) -> Option<(usize, usize, usize)> {
     if let Some(conv) = downcast::<Conv2d>(op) {
         return Some((filter(), conv.geometry.stride[0], conv.geometry.padding[0]));
     }
-    if let Some(conv) = downcast::<DepthwiseConv2d>(op) {
-        return Some((filter(), conv.geometry.stride[0], conv.geometry.padding[0]));
-    }
     if let Some(pool) = downcast::<MaxPool>(op) {
-        return Some((pool.window.size[0], pool.window.stride[0], pool.window.padding[0]));
+        return Some((pool.0.size[0], pool.0.stride[0], pool.0.padding[0]));
     }
     if let Some(pool) = downcast::<AvgPool>(op) {
         return Some((pool.window.size[0], pool.window.stride[0], pool.window.padding[0]));
     }
-    downcast::<ZeroPad>(op).map(|pad| (1, 1, pad.padding[0]))
+    downcast::<ZeroPad>(op).map(|pad| (1, 1, pad.0[0]))
 }
 
 #[cfg(test)]

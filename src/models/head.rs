@@ -61,8 +61,11 @@ impl Head {
 
     /// Layers of these names, widths and dropout rates; the last name is the output's.
     pub(super) fn named(pooling: Pooling, hidden: &[(&str, usize, f32)], out: &str) -> Head {
-        let layer =
-            |(name, width, dropout): &(&str, usize, f32)| Hidden { name: (*name).into(), width: *width, dropout: *dropout };
+        let layer = |(name, width, dropout): &(&str, usize, f32)| Hidden {
+            name: (*name).into(),
+            width: *width,
+            dropout: *dropout,
+        };
         Head { pooling, hidden: hidden.iter().map(layer).collect(), activation: Activation::Relu, out: out.into() }
     }
 

@@ -111,9 +111,15 @@ impl Network {
     pub fn named(name: &str) -> Result<Network> {
         let architecture = NETWORKS.iter().find(|n| n.name == name).ok_or_else(|| {
             let names: Vec<&str> = NETWORKS.iter().map(|n| n.name).collect();
-            Error::Usage(format!("there is no network '{name}'; {}", crate::text::nearest(name, &names)))
+            Error::Usage(format!("there is no network '{name}'; {}", crate::names::nearest(name, &names)))
         })?;
-        Ok(Network { name: architecture.name, architecture, head: (architecture.head)(), grey: Grey::default(), part: Part::Whole })
+        Ok(Network {
+            name: architecture.name,
+            architecture,
+            head: (architecture.head)(),
+            grey: Grey::default(),
+            part: Part::Whole,
+        })
     }
 
     /// The same base with another head.

@@ -174,7 +174,9 @@ pub static NETWORKS: &[Architecture] = &[
         parameters: 234_002,
         without_top: 93_248,
         base: super::small::gaowang,
-        head: || Head::named(Pooling::Flatten, &[("dense1", 16, 0.0), ("dense2", 64, 0.0), ("dense3", 128, 0.0)], "dense4"),
+        head: || {
+            Head::named(Pooling::Flatten, &[("dense1", 16, 0.0), ("dense2", 64, 0.0), ("dense3", 128, 0.0)], "dense4")
+        },
         ..IMAGENET
     },
     Architecture {

@@ -59,7 +59,15 @@ fn bottleneck<'g>(layers: &Layers, x: Tensor<'g>, width: usize, stride: Option<u
     layers.batch_norm(y, "bn3", dialect.norm).add(shortcut).relu()
 }
 
-fn conv<'g>(layers: &Layers, x: Tensor<'g>, name: &str, k: usize, size: usize, stride: usize, dialect: Dialect) -> Tensor<'g> {
+fn conv<'g>(
+    layers: &Layers,
+    x: Tensor<'g>,
+    name: &str,
+    k: usize,
+    size: usize,
+    stride: usize,
+    dialect: Dialect,
+) -> Tensor<'g> {
     let geometry = Geometry { stride: [stride; 2], padding: [size / 2; 4] };
     if dialect.keras {
         layers.conv2d(x, name, k, [size; 2], geometry)

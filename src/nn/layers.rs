@@ -1,6 +1,7 @@
 //! Layers: an operation with its parameters, named by scope.
 
 use crate::graph::{Shape, Tensor};
+use crate::nn::params::fnv;
 use crate::ops::{Geometry, RunningUpdate};
 
 /// Which parameters train: by patterns of their full names, where `*` stands for anything.
@@ -48,7 +49,13 @@ pub struct Layers {
     pub trainable: Trainable,
     /// Whether the network is recorded for training: batch norm then uses the batch's statistics where it trains.
     pub training: bool,
+    /// Whether dropout multiplies by inputs `NAME.mask` (1 or 0) that the host gives, instead of by random masks: to compare
+    /// with another engine's training.
+    pub given_masks: bool,
 }
+
+/// The input that dropout layers share: the integers seed low, seed high, step, stream.
+pub const DROPOUT_INPUT: &str = "dropout";
 
 /// Conventions of a batch norm layer; the default is PyTorch's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,10 +95,46 @@ impl Layers {
         [r, s]: [usize; 2],
         geometry: Geometry,
     ) -> Tensor<'g> {
+        let y = self.conv2d_unbiased(x, name, k, [r, s], geometry);
+        let _scope = x.graph().scope(name);
+        y.bias(self.param(x, "bias", Shape::Channels { c: k }))
+    }
+
+    /// `name.weight` [K, C, R, S]: convolution without bias, as before a batch norm.
+    ///
+    /// # Panics
+    /// When the filter does not fit.
+    #[track_caller]
+    pub fn conv2d_unbiased<'g>(
+        &self,
+        x: Tensor<'g>,
+        name: &str,
+        k: usize,
+        [r, s]: [usize; 2],
+        geometry: Geometry,
+    ) -> Tensor<'g> {
         let _scope = x.graph().scope(name);
         let (_, c, _, _) = x.nchw();
-        let w = self.param(x, "weight", Shape::Filter { k, c, r, s });
-        x.conv2d(w, geometry).bias(self.param(x, "bias", Shape::Channels { c: k }))
+        x.conv2d(self.param(x, "weight", Shape::Filter { k, c, r, s }), geometry)
+    }
+
+    /// Dropout in a network recorded for training, nothing otherwise. The random numbers follow from the integer input
+    /// [`DROPOUT_INPUT`] and from the layer's name; see [`Tensor::dropout`].
+    ///
+    /// # Panics
+    /// When p is outside [0, 1).
+    #[track_caller]
+    pub fn dropout<'g>(&self, x: Tensor<'g>, name: &str, p: f32) -> Tensor<'g> {
+        if !self.training || p == 0.0 {
+            return x;
+        }
+        let graph = x.graph();
+        let _scope = graph.scope(name);
+        if self.given_masks {
+            return x.multiply(graph.input(&graph.path("mask"), x.shape())).scale(1.0 / (1.0 - p));
+        }
+        let random = graph.find_input(DROPOUT_INPUT).unwrap_or_else(|| graph.input_integers(DROPOUT_INPUT, 4));
+        x.dropout(p, fnv(&graph.path("")) as u32, random)
     }
 
     /// Batch normalisation: `name.weight` (γ, where there is one), `name.bias` (β), `name.running_mean`, `name.running_var`,

@@ -4,6 +4,6 @@ pub mod layers;
 pub mod optim;
 pub mod params;
 
-pub use layers::{BatchNormOptions, Layers, Trainable};
-pub use optim::{Convention, Optimizer, Rule, Schedule};
+pub use layers::{BatchNormOptions, DROPOUT_INPUT, Layers, Trainable};
+pub use optim::{Convention, Optimizer, OptimizerState, Rule, Schedule};
 pub use params::{Param, ParamStore};

@@ -60,6 +60,15 @@ pub enum Rule {
     },
 }
 
+/// What an optimizer remembers on the host between two steps; its moments lie in the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OptimizerState {
+    /// Steps taken.
+    pub steps: u64,
+    /// Nadam's running product of momenta.
+    pub product: f64,
+}
+
 /// An optimizer: a rule, its conventions, and the step count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
@@ -165,6 +174,16 @@ impl Optimizer {
     /// Updates of the weights, with the one whose gradients are being accumulated.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// What it remembers, for a checkpoint.
+    pub fn state(&self) -> OptimizerState {
+        OptimizerState { steps: self.steps, product: self.product }
+    }
+
+    /// Goes on from `state`: the next [`Optimizer::advance`] gives the numbers that it would have given there.
+    pub fn restore(&mut self, state: OptimizerState) {
+        (self.steps, self.product, self.batches) = (state.steps, state.product, 0);
     }
 
     /// Counts a step and returns its hyperparameters for learning rate `lr`: the plan's input of [`HYPER`] numbers. With
@@ -293,6 +312,26 @@ impl Schedule {
                 min + 0.5 * (max - min) * (1.0 + (std::f64::consts::PI * part).cos())
             }
             Schedule::ThreeStage { rates } => rates[(epoch / 3).min(2)],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restored_optimizer_goes_on_with_the_same_numbers() {
+        let rules = [
+            Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true },
+            Rule::Nadam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        ];
+        for rule in rules {
+            let mut whole = Optimizer::new(rule).with_weight_decay(0.01);
+            let mut second = whole.clone();
+            (0..5).for_each(|_| _ = whole.advance(0.1));
+            second.restore(whole.state());
+            (0..5).for_each(|_| assert_eq!(whole.advance(0.05), second.advance(0.05)));
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct ParamStore {
 }
 
 /// FNV-1a, 64 bit: a parameter's own random stream does not depend on what comes before it.
-fn fnv(text: &str) -> u64 {
+pub(super) fn fnv(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 

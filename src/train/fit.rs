@@ -95,7 +95,8 @@ pub fn fit(
     let labels = graph.input_integers("labels", batch);
     let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
     let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
-    let out = network.record(&graph, x, classes, &Layers { trainable: options.trainable.clone(), training: true });
+    let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
+    let out = network.record(&graph, x, classes, &layers);
     // Only what this part of the network uses goes to the device.
     let mut params = params.clone();
     let mut used = ParamStore::default();

@@ -51,7 +51,7 @@ impl Predictor {
     ) -> Result<(Predictor, [usize; 3])> {
         let graph = Graph::new();
         let x = graph.input("images", samples.batch_shape(batch));
-        let features = network.record_base(&graph, x);
+        let features = network.record_base(x);
         let (_, c, h, w) = features.nchw();
         Ok((Predictor::compile(gpu, &graph, weights, (x, features, batch), normalize)?, [c, h, w]))
     }

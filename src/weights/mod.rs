@@ -1,17 +1,37 @@
 //! Weights files: safetensors in the world's layout under the layers' names, with enough metadata to predict from the file
-//! alone (network, side, classes, preprocessing, digests). Written atomically; nothing in a file is ever executed.
-//! Dense weights count their features in the order C H W; Keras' H W C is converted by [`keras_dense_to_chw`].
+//! alone (network, side, classes, preprocessing, digests). Written atomically; nothing in a file is ever executed, and no
+//! pickle is ever parsed (`examples/convert_weights.py` turns `.pt` and `.pth` into safetensors).
+//!
+//! [`file`] is the container, [`names`] the tables of other people's names, [`load_with`] brings both together and
+//! [`KeyReport`] tells what became of every name. [`Checkpoint`] is what a training resumes from. Keras' weights come in by
+//! [`keras`] and, with the feature `hdf5`, from their own files.
 
-mod keras;
+pub mod checkpoint;
+pub mod file;
+#[cfg(test)]
+mod fuzz;
+#[cfg(feature = "hdf5")]
+pub mod hdf5;
+pub mod keras;
+mod keras_layers;
+mod load;
+#[cfg(test)]
+mod load_tests;
+pub mod names;
+mod report;
 
-pub use keras::{chw_dense_to_keras, keras_dense_to_chw};
+pub use checkpoint::Checkpoint;
+pub use file::{Precision, WeightsFile};
+pub use load::{LoadOptions, Loaded, inspect, load_with};
+pub use report::{KeyReport, Mismatch, Unmatched};
 
 use crate::error::{Error, Result};
 use crate::files::write_atomic;
 use crate::graph::Shape;
 use crate::nn::ParamStore;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::{BTreeMap, HashMap};
+use half::f16;
+use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 /// Value of the metadata key `format`.
@@ -28,88 +48,86 @@ fn dims(name: &str, shape: Shape) -> Vec<usize> {
     }
 }
 
-/// Dense layers are named `fc…`, `classifier…` or `head…`; a filter's numbers are in the same order either way.
+/// Dense layers are named `fc1`, `classifier.6`, `classif`, `dense2`, `head` or `out`; a filter's numbers are in the same
+/// order either way.
 fn is_dense(name: &str) -> bool {
-    name.rsplit('.').nth(1).is_some_and(|layer| ["fc", "classifier", "head"].iter().any(|p| layer.starts_with(p)))
+    let is_number = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let layer = name.rsplit('.').skip(1).find(|part| !is_number(part)).unwrap_or("");
+    let stem = layer.trim_end_matches(|c: char| c.is_ascii_digit());
+    ["fc", "classifier", "classif", "dense", "head", "out"].contains(&stem)
 }
 
-/// Writes `params` to `path`. [`FORMAT`] and the digest of the values are added to `metadata`.
+/// Whether the file begins as HDF5 does. Knows PyTorch's files, to say what to do with them.
+fn is_hdf5(path: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).map_err(Error::io(path, "cannot read"))?;
+    file.take(8).read_to_end(&mut start).map_err(Error::io(path, "cannot read"))?;
+    if start.starts_with(b"PK\x03\x04") || start.starts_with(&OLD_PYTORCH) {
+        let reason = "a PyTorch file, which is a program to be run: convert it with examples/convert_weights.py";
+        return Err(Error::format(path, reason));
+    }
+    Ok(start == *b"\x89HDF\r\n\x1a\n")
+}
+
+/// PyTorch's old files begin with a pickled magic number.
+const OLD_PYTORCH: [u8; 8] = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46];
+
+/// Writes `params` to `path` as F32; see [`save_as`].
 ///
 /// # Errors
-/// [`Error::Numerics`] naming the parameter that is not finite; [`Error::Io`] as [`write_atomic`].
+/// As [`save_as`].
 pub fn save(path: &Path, params: &ParamStore, metadata: &Metadata) -> Result<()> {
+    save_as(path, params, metadata, Precision::F32)
+}
+
+/// Writes `params` to `path`. [`FORMAT`], the digest of the values (as they are stored: a loader gets the same digest)
+/// and [`file::DATA_DIGEST`] are added to `metadata`. The same parameters and metadata give the same bytes.
+///
+/// # Errors
+/// [`Error::Numerics`] naming the parameter that is not finite or too large for F16; [`Error::Io`] as [`write_atomic`].
+pub fn save_as(path: &Path, params: &ParamStore, metadata: &Metadata, precision: Precision) -> Result<()> {
     if let Some(name) = params.first_non_finite() {
         return Err(Error::Numerics(format!("{}: not written, {name} holds a NaN or an infinity", path.display())));
     }
-    let mut info: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let stored = |shape: Shape| match shape {
+        Shape::Filter { .. } => precision,
+        _ => Precision::F32,
+    };
+    let mut info = metadata.clone();
     info.insert("format".into(), FORMAT.into());
-    info.insert("sha256".into(), params.digest());
-    let mut views = Vec::new();
-    for p in &params.params {
-        let view = TensorView::new(Dtype::F32, dims(&p.name, p.shape), bytemuck::cast_slice(&p.values))
-            .map_err(|e| Error::Internal(format!("{}: {e}", p.name)))?;
-        views.push((p.name.clone(), view));
-    }
-    let bytes = safetensors::serialize(views, Some(info)).map_err(|e| Error::Internal(format!("safetensors: {e}")))?;
-    write_atomic(path, &bytes)
-}
-
-/// The metadata of a weights file.
-///
-/// # Errors
-/// As [`load`].
-pub fn metadata(path: &Path) -> Result<Metadata> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read"))?;
-    read_metadata(path, &bytes)
-}
-
-fn read_metadata(path: &Path, bytes: &[u8]) -> Result<Metadata> {
-    let (_, header) =
-        SafeTensors::read_metadata(bytes).map_err(|e| Error::format(path, format!("no safetensors file: {e}")))?;
-    Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
-}
-
-/// Fills `params` from a weights file; strict: every parameter must be there with its shape, and nothing else. On an
-/// error `params` stays as it was.
-///
-/// # Errors
-/// [`Error::Format`] listing what is missing, unexpected, of another shape or type, not finite, or a damaged file.
-pub fn load(path: &Path, params: &mut ParamStore) -> Result<Metadata> {
-    let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read"))?;
-    let info = read_metadata(path, &bytes)?;
-    let file =
-        SafeTensors::deserialize(&bytes).map_err(|e| Error::format(path, format!("no safetensors file: {e}")))?;
-    let mut problems = Vec::new();
-    let mut values = Vec::new();
-    for p in &params.params {
-        let Ok(view) = file.tensor(&p.name) else {
-            problems.push(format!("{} is missing", p.name));
-            continue;
-        };
-        let want = dims(&p.name, p.shape);
-        if view.dtype() != Dtype::F32 {
-            problems.push(format!("{} is {:?}, needed is F32", p.name, view.dtype()));
-        } else if view.shape() != want {
-            problems.push(format!("{} is {:?}, needed is {want:?}", p.name, view.shape()));
-        } else {
-            let v: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
-            if v.iter().any(|x| !x.is_finite()) {
-                problems.push(format!("{} holds a NaN or an infinity", p.name));
+    info.insert(
+        "sha256".into(),
+        match precision {
+            Precision::F32 => params.digest(),
+            Precision::F16 => {
+                let mut rounded = params.clone();
+                for p in rounded.params.iter_mut().filter(|p| stored(p.shape) == Precision::F16) {
+                    p.values.iter_mut().for_each(|v| *v = f16::from_f32(*v).to_f32());
+                }
+                rounded.digest()
             }
-            values.push(v);
-        }
-    }
-    let unexpected = file.names().into_iter().filter(|n| params.get(n).is_none());
-    problems.extend(unexpected.map(|n| format!("{n} is not a parameter of this network")));
-    if !problems.is_empty() {
-        problems.sort();
-        let more = problems.len().saturating_sub(8);
-        problems.truncate(8);
-        let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        return Err(Error::format(path, format!("{}{tail}", problems.join("; "))));
-    }
-    params.params.iter_mut().zip(values).for_each(|(p, v)| p.values = v);
-    Ok(info)
+        },
+    );
+    let items = params.params.iter();
+    let items = items.map(|p| (p.name.as_str(), dims(&p.name, p.shape), p.values.as_slice(), stored(p.shape)));
+    write_atomic(path, &file::encode(items.collect(), &info)?)
+}
+
+/// The metadata of a weights file; its numbers are not looked at.
+///
+/// # Errors
+/// As [`WeightsFile::open`].
+pub fn metadata(path: &Path) -> Result<Metadata> {
+    Ok(WeightsFile::open(path)?.metadata().clone())
+}
+
+/// Fills `params` from a weights file; strict: every parameter must be there with its shape, and nothing else, but for
+/// what the file's network has in [`names::TABLES`]. On an error `params` stays as it was.
+///
+/// # Errors
+/// As [`load_with`].
+pub fn load(path: &Path, params: &mut ParamStore) -> Result<Metadata> {
+    Ok(load_with(path, params, &LoadOptions::default())?.metadata)
 }
 
 #[cfg(test)]

@@ -31,6 +31,18 @@ impl Geometry {
         Geometry { stride: [1, 1], padding: [(r - 1) / 2, r / 2, (s - 1) / 2, s / 2] }
     }
 
+    /// Keras' and TensorFlow's `same`: as many outputs as input pixels over the stride, rounded up, and what padding that
+    /// takes with the odd pixel at the bottom and right.
+    pub const fn keras_same(input: [usize; 2], size: [usize; 2], stride: [usize; 2]) -> Geometry {
+        const fn sides(input: usize, size: usize, stride: usize) -> (usize, usize) {
+            let all = ((input.div_ceil(stride) - 1) * stride + size).saturating_sub(input);
+            (all / 2, all - all / 2)
+        }
+        let (top, bottom) = sides(input[0], size[0], stride[0]);
+        let (left, right) = sides(input[1], size[1], stride[1]);
+        Geometry { stride, padding: [top, bottom, left, right] }
+    }
+
     /// Shape of y for x and w.
     fn output(&self, x: Shape, w: Shape) -> Result<Shape, String> {
         let (n, c, h, wide) = image(x)?;

@@ -1,0 +1,26 @@
+//! "Did you mean": the names nearest to one that is not there.
+
+/// "did you mean 'a' or 'b'? There is a, b, c" for an unknown `name`, or the list alone when nothing is near.
+pub fn nearest(name: &str, names: &[&str]) -> String {
+    let near = |n: &str| strsim::jaro_winkler(&name.to_lowercase(), &n.to_lowercase());
+    let mut ranked: Vec<(f64, &str)> = names.iter().map(|n| (near(n), *n)).filter(|(s, _)| *s > 0.75).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    let list = names.join(", ");
+    match ranked.iter().map(|(_, n)| format!("'{n}'")).take(3).collect::<Vec<_>>().join(" or ") {
+        near if near.is_empty() => format!("there is {list}"),
+        near => format!("did you mean {near}? There is {list}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn near_names_come_first_and_far_ones_not_at_all() {
+        let names = ["vgg16", "vgg19", "resnet50", "detl12"];
+        assert!(nearest("resnet5", &names).starts_with("did you mean 'resnet50'? There is vgg16, vgg19"));
+        assert!(nearest("VGG-16", &names).starts_with("did you mean 'vgg16' or 'vgg19'?"));
+        assert_eq!(nearest("qqq", &names), "there is vgg16, vgg19, resnet50, detl12");
+    }
+}
