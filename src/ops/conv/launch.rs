@@ -1,7 +1,7 @@
 //! How the convolution kernels are launched: sizes, tiles, splits of the reduction. `shaders/conv.wgsl` has the equations.
 
 use super::super::shader;
-use super::Geometry;
+use super::{Conv2d, Geometry};
 use crate::gpu::tuning::Core;
 use crate::gpu::{Source, Word};
 use crate::graph::{Operand, Recorder, Shape, ValueId, shape};
@@ -128,10 +128,12 @@ impl Tile {
 }
 
 /// Sums the slices in `part` and applies the epilogue.
-struct Reduce {
+struct Reduce<'a> {
     part: Operand,
-    extra: Option<ValueId>,
-    flag: &'static str,
+    extra: &'a [ValueId],
+    flags: &'a [(&'static str, i64)],
+    /// Fields of `Params` that the flags bring.
+    fields: &'a [(&'static str, Word)],
     out: ValueId,
     quads: usize,
     row_quads: usize,
@@ -139,9 +141,9 @@ struct Reduce {
     relu: bool,
 }
 
-impl Reduce {
+impl Reduce<'_> {
     fn launch(self, k: &mut Recorder) {
-        let params = [
+        let common = [
             ("splits", Word::from(self.splits)),
             ("out_quads", Word::from(self.quads)),
             ("row_quads", Word::from(self.row_quads)),
@@ -149,27 +151,35 @@ impl Reduce {
             ("out_first", Word::from(0usize)),
             ("relu", Word::from(usize::from(self.relu))),
         ];
-        let baked: Vec<_> = self.extra.iter().map(|_| (self.flag, 1)).collect();
-        let buffers: Vec<Operand> =
-            [self.part].into_iter().chain(self.extra.map(Operand::from)).chain([self.out.into()]).collect();
-        k.launch(REDUCE, "gemm_reduce", &baked, &params, &buffers, self.quads.div_ceil(64));
+        let params = [&common[..], self.fields].concat();
+        let extra = self.extra.iter().map(|v| Operand::from(*v));
+        let buffers: Vec<Operand> = [self.part].into_iter().chain(extra).chain([self.out.into()]).collect();
+        k.launch(REDUCE, "gemm_reduce", self.flags, &params, &buffers, self.quads.div_ceil(64));
     }
 }
 
-pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, relu: bool) {
+pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, op: &Conv2d) {
     let t = Tile::new(k.tuning.core, false, z.single_channel());
     let tiles = (4 * z.k_quads).div_ceil(t.n) * (z.n * z.p * z.q).div_ceil(t.m);
     let (splits, size) = split(z.c_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.p * z.q * z.k_quads;
-    let bias = x.get(2).copied();
+    let all = [("BIAS", op.bias), ("NORM", op.norm), ("SKIP", op.skip)];
+    let flags: Vec<_> = all.into_iter().filter(|f| f.1).map(|(name, _)| (name, 1)).collect();
+    let mut fields = Vec::new();
+    if op.skip {
+        let view = k.view(x[x.len() - 1]);
+        fields = vec![("skip_pitch", Word::from(view.stride)), ("skip_first", Word::from(view.offset))];
+    }
     let mut baked = t.baked;
-    baked.extend([("STRIDED", i64::from(z.strided())), ("BIAS", i64::from(bias.is_some()))]);
-    let params = z.params(splits, size, quads, relu);
+    baked.push(("STRIDED", i64::from(z.strided())));
+    baked.extend(&flags);
+    let params = [z.params(splits, size, quads, op.relu), fields.clone()].concat();
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
     let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(y.into())]).collect();
     k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
-        Reduce { part, extra: bias, flag: "BIAS", out: y, quads, row_quads: z.k_quads, splits, relu }.launch(k);
+        let (extra, row_quads, relu) = (&x[2..], z.k_quads, op.relu);
+        Reduce { part, extra, flags: &flags, fields: &fields, out: y, quads, row_quads, splits, relu }.launch(k);
     }
 }
 
@@ -181,15 +191,17 @@ pub(super) fn grad_input(k: &mut Recorder, z: &Sizes, x: &[ValueId], dx: ValueId
     let tiles = (4 * z.c_quads).div_ceil(t.n) * pixels.div_ceil(t.m) * sh * sw;
     let (splits, size) = split(z.k_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.h * z.w * z.c_quads;
-    let mask = x.get(2).copied();
+    let flags: &[_] = if x.len() > 2 { &[("MASK", 1)] } else { &[] };
     let mut baked = t.baked;
-    baked.extend([("STRIDED", i64::from(z.strided())), ("MASK", i64::from(mask.is_some()))]);
+    baked.push(("STRIDED", i64::from(z.strided())));
+    baked.extend(flags);
     let params = z.params(splits, size, quads, false);
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
     let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(dx.into())]).collect();
     k.launch(CONV, "conv2d_grad_input", &baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
-        Reduce { part, extra: mask, flag: "MASK", out: dx, quads, row_quads: z.c_quads, splits, relu: false }.launch(k);
+        let (extra, row_quads) = (&x[2..], z.c_quads);
+        Reduce { part, extra, flags, fields: &[], out: dx, quads, row_quads, splits, relu: false }.launch(k);
     }
 }
 
@@ -206,6 +218,7 @@ pub(super) fn grad_weight(k: &mut Recorder, z: &Sizes, x: &[ValueId], dw: ValueI
     let buffers = [x[0].into(), x[1].into(), part.unwrap_or(dw.into())];
     k.launch(CONV, "conv2d_grad_weight", &t.baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
-        Reduce { part, extra: None, flag: "", out: dw, quads, row_quads: z.k_quads, splits, relu: false }.launch(k);
+        let row_quads = z.k_quads;
+        Reduce { part, extra: &[], flags: &[], fields: &[], out: dw, quads, row_quads, splits, relu: false }.launch(k);
     }
 }
