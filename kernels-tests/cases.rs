@@ -2,13 +2,15 @@
 //! determinism tests, `radiograd selftest` and `cargo bench` all read it. A case is data and a recipe that records it;
 //! what is done with it is `src/selftest/`'s business.
 //!
-//! Adding an operation: write a function in `recipes.rs` that returns its [`Case`] for given sizes and call it in [`table`] with ugly
+//! Adding an operation: write a function in `recipes.rs` (or beside it) that returns its [`Case`] for given sizes and call it in [`table`] with ugly
 //! ones (1, 2, 3, 7, 17, 33, primes); if it belongs in the benchmarks, call it in [`bench_table`] with the shapes of the
 //! papers' networks as well.
 
 mod recipes;
+mod recipes_norm;
 
 pub use recipes::*;
+pub use recipes_norm::*;
 
 use crate::graph::shape::Shape;
 use crate::graph::{Graph, Tensor};
@@ -143,6 +145,20 @@ pub fn table() -> Vec<Case> {
         dense([3, 128, 4, 4], 3, Bias),
         conv_relu_conv([2, 3, 7, 5], 5, 6, [1, 1]),
         conv_relu_conv([1, 1, 11, 7], 9, 3, [2, 2]),
+        conv_norm([1, 1, 1, 1], 1, [1, 1], [1, 1], [0; 4], After::Nothing),
+        conv_norm([2, 3, 7, 5], 7, [3, 3], [1, 1], [1; 4], After::Relu),
+        conv_norm([2, 1, 9, 7], 17, [3, 3], [2, 2], [0, 1, 0, 1], After::Nothing),
+        conv_norm([1, 33, 5, 3], 34, [1, 1], [1, 1], [0; 4], After::Skip),
+        conv_norm([1, 67, 3, 3], 5, [3, 3], [1, 1], [1; 4], After::Skip),
+        depthwise([1, 1, 1, 1], 1, [1, 1], [1, 1], [0; 4], false),
+        depthwise([2, 5, 7, 6], 1, [3, 3], [1, 1], [1; 4], false),
+        depthwise([1, 33, 19, 11], 1, [3, 3], [1, 1], [1; 4], true),
+        depthwise([3, 7, 17, 3], 1, [5, 3], [1, 1], [0, 4, 2, 0], false),
+        depthwise([2, 4, 8, 7], 1, [3, 3], [2, 2], [0, 1, 0, 1], true),
+        depthwise([1, 17, 9, 13], 1, [3, 3], [1, 2], [1; 4], false),
+        depthwise([1, 3, 11, 7], 1, [2, 3], [3, 1], [1, 0, 1, 1], false),
+        depthwise([2, 3, 6, 6], 2, [3, 3], [1, 1], [1; 4], false),
+        depthwise([1, 5, 5, 7], 3, [3, 3], [2, 2], [1; 4], false),
         conv_relu_pool([2, 2, 9, 7], 5, Window::square(2), true),
         conv_relu_pool([1, 3, 8, 8], 6, window([3, 3], [2, 2], [1; 4]), true),
         conv_relu_pool([1, 3, 7, 9], 5, window([3, 3], [2, 2], [1; 4]), false),
@@ -276,6 +292,10 @@ pub fn bench_table() -> Vec<Case> {
         max_pool([8, 64, 112, 112], window([3, 3], [2, 2], [1; 4])),
         avg_pool([8, 256, 28, 28], Window::square(2), true),
         global_avg_pool([8, 2048, 7, 7]),
+        // Xception (Chollet, arXiv:1610.02357): entry and middle flow.
+        depthwise([4, 128, 147, 147], 1, [3, 3], [1, 1], [1; 4], false),
+        depthwise([4, 728, 19, 19], 1, [3, 3], [1, 1], [1; 4], true),
+        conv_norm([1, 64, 56, 56], 256, [1, 1], [1, 1], [0; 4], After::Skip),
         batch_norm([8, 64, 56, 56], true, After::Nothing),
         normalize([8, 64, 56, 56], true, After::Relu),
         relu([8, 64, 56, 56]),

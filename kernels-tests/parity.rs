@@ -141,8 +141,9 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     if !known.contains(&op) {
         return Ok(Outcome::Unsupported(format!("operation {op}")));
     }
-    if op == "conv2d" && attrs["groups"] != 1 {
-        return Ok(Outcome::Unsupported("grouped convolution".into()));
+    let depthwise = op == "conv2d" && attrs["groups"] != 1;
+    if depthwise && f.input("x").is_none_or(|(dims, _)| dims.get(1).map(|c| *c as u64) != attrs["groups"].as_u64()) {
+        return Ok(Outcome::Unsupported("grouped convolution that is not depthwise".into()));
     }
     let input = |name: &str| f.input(name).ok_or_else(|| malformed(f, &format!("no input {name}")));
     for name in f.names("inputs") {
@@ -183,6 +184,9 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     let y = match (op, w) {
         ("conv2d" | "dense", Some(w)) => {
             let y = match op {
+                "conv2d" if depthwise => {
+                    x.depthwise_conv2d(w, Geometry { stride: pair(f, "stride"), padding: padding(f) })
+                }
                 "conv2d" => x.conv2d(w, Geometry { stride: pair(f, "stride"), padding: padding(f) }),
                 _ => x.dense(w),
             };

@@ -4,13 +4,14 @@ use crate::{Test, count, gpu};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use radiograd::ops::{Smoothing, Window};
-use radiograd::selftest::cases::{self, Case, Tail};
+use radiograd::selftest::cases::{self, After, Case, Tail};
 use radiograd::selftest::check;
 
 pub const TESTS: &[Test] = &[
     ("properties::convolutions", convolutions),
     ("properties::dense_layers", dense_layers),
     ("properties::pools", pools),
+    ("properties::norms_and_depthwise", norms_and_depthwise),
     ("properties::elementwise", elementwise),
     ("properties::losses", losses),
     ("properties::resizing", resizing),
@@ -75,6 +76,25 @@ fn pools() {
             1 => cases::avg_pool([n, c, h, w], window, true),
             _ => cases::avg_pool([n, c, h, w], window, false),
         })
+    });
+}
+
+fn norms_and_depthwise() {
+    let channels = prop::sample::select(vec![1usize, 3, 8, 17, 33]);
+    // Depthwise filters and strides are compiled in: few of them.
+    let filter = prop::sample::select(vec![([3usize, 3usize], [1usize, 1usize]), ([3, 3], [2, 2]), ([2, 3], [1, 2])]);
+    let sizes = (1usize..4, channels, 1usize..15, 1usize..15, prop::array::uniform4(0usize..3));
+    draw(18, (sizes, filter, 0u32..7), |((n, c, h, w, padding), ([r, s], stride), kind)| {
+        let x = [n, c, h, w];
+        let fits = h + padding[0] + padding[1] >= r && w + padding[2] + padding[3] >= s;
+        match kind {
+            0 => Some(cases::batch_norm(x, true, After::Nothing)),
+            1 => Some(cases::batch_norm(x, false, After::Nothing)),
+            2 => Some(cases::normalize(x, true, After::Nothing)),
+            3 => fits.then(|| cases::conv_norm(x, 5, [r, s], stride, padding, After::Nothing)),
+            4 => fits.then(|| cases::depthwise(x, 2, [r, s], stride, padding, false)),
+            _ => fits.then(|| cases::depthwise(x, 1, [r, s], stride, padding, false)),
+        }
     });
 }
 

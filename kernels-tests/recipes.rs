@@ -5,18 +5,18 @@ use crate::graph::shape::Shape;
 use crate::graph::{Graph, Tensor};
 use crate::ops::{
     BinaryCrossEntropy, Border, CamMap, Colors, CrossEntropy, Fill, Geometry, GlobalMaxPool, MaxPool, Overlay,
-    RunningUpdate, Smoothing, Window,
+    Smoothing, Window,
 };
 
-fn boxed(f: impl for<'g> Fn(&'g Graph, &[Tensor<'g>]) -> Vec<Tensor<'g>> + Send + Sync + 'static) -> Build {
+pub(super) fn boxed(f: impl for<'g> Fn(&'g Graph, &[Tensor<'g>]) -> Vec<Tensor<'g>> + Send + Sync + 'static) -> Build {
     Box::new(f)
 }
 
-fn input(name: &'static str, shape: Shape, kind: Kind) -> Input {
+pub(super) fn input(name: &'static str, shape: Shape, kind: Kind) -> Input {
     Input { name, shape, kind }
 }
 
-fn image([n, c, h, w]: [usize; 4], kind: Kind) -> Input {
+pub(super) fn image([n, c, h, w]: [usize; 4], kind: Kind) -> Input {
     input("x", Shape::image(n, c, h, w), kind)
 }
 
@@ -259,126 +259,6 @@ pub fn bias(x: [usize; 4]) -> Case {
         inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::Channels { c }, Kind::Unit(1.0))],
         build: boxed(|_, t| vec![t[0].bias(t[1])]),
         bound: Bound::Sums { forward: 1, backward: n * h * w },
-        bench: false,
-    }
-}
-
-/// What follows a batch norm in one [`batch_norm`] or [`normalize`] case; the plan fuses it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum After {
-    /// Nothing.
-    Nothing,
-    /// A ReLU.
-    Relu,
-    /// A residual addition and a ReLU.
-    Skip,
-}
-
-impl After {
-    fn apply<'g>(self, y: Tensor<'g>, skip: Option<&Tensor<'g>>) -> Tensor<'g> {
-        match (self, skip) {
-            (After::Nothing, _) => y,
-            (After::Skip, Some(s)) => y.add(*s).relu(),
-            _ => y.relu(),
-        }
-    }
-}
-
-/// Roundings in a row of a sum over `m` pixels: a slot of 64 (or a 1,024th), its slots by 64, then 64 in order; a merge of
-/// statistics rounds four times.
-fn chain(m: usize) -> f64 {
-    let rows = m.div_ceil(1024).max(64);
-    let slots = m.div_ceil(rows);
-    4.0 * (m.min(rows) + slots.div_ceil(64) + slots.min(64)) as f64
-}
-
-/// Batch norm with the batch's own statistics, x within ± 1; the mean and the variance are results as well.
-pub fn batch_norm(x: [usize; 4], gamma: bool, after: After) -> Case {
-    let [n, c, h, w] = x;
-    let m = n * h * w;
-    // With 64 uniform numbers in ± 1 or more (variance 1/3) a channel's variance is above 0.2, with fewer an epsilon of 0.25
-    // keeps the inverse deviation below 2.25.
-    let (inverse, epsilon) = (2.25, if m < 64 { 0.25 } else { 1e-3 });
-    let mut inputs = vec![image(x, Kind::Unit(1.0))];
-    if gamma {
-        inputs.push(input("gamma", Shape::Channels { c }, Kind::Unit(1.0)));
-    }
-    inputs.push(input("beta", Shape::Channels { c }, Kind::Unit(1.0)));
-    if after == After::Skip {
-        inputs.push(input("skip", Shape::image(n, c, h, w), Kind::Unit(1.0)));
-    }
-    let g = usize::from(gamma);
-    let build = boxed(move |_, t| {
-        let (mean, var) = t[0].batch_stats();
-        let y = t[0].batch_norm((mean, var), gamma.then(|| t[1]), t[1 + g], epsilon);
-        vec![after.apply(y, t.get(2 + g)), mean, var]
-    });
-    // In units of u, for |x|, |gamma|, |beta|, |dy| <= 1: the mean is off by k, xhat by 3 k + 20 inverse deviations, dgamma / M
-    // and dbeta / M by that and k; dx has factors of at most 2 + 2 inverse deviations.
-    let k = chain(m);
-    let xhat = inverse * (3.0 * k + 20.0);
-    let channel = xhat + k;
-    let worst = 2.0 + 2.0 * inverse;
-    let image = inverse * ((k / 2.0 + 12.0) * worst + k + xhat + 2.0 * inverse * channel);
-    Case {
-        name: format!("batch_norm n{n} c{c} {h}x{w}{} {after:?}", if gamma { "" } else { " no gamma" }).to_lowercase(),
-        family: "batch_norm",
-        inputs,
-        build,
-        bound: Bound::Channels { forward: xhat + 4.0 * inverse + 4.0, image, channel },
-        bench: false,
-    }
-}
-
-/// Batch norm with given statistics.
-pub fn normalize(x: [usize; 4], gamma: bool, after: After) -> Case {
-    let [n, c, h, w] = x;
-    let shape = Shape::Channels { c };
-    let mut inputs = vec![
-        image(x, Kind::Unit(1.0)),
-        input("running_mean", shape, Kind::Fixed(1.0)),
-        input("running_var", shape, Kind::Positive),
-        input("beta", shape, Kind::Unit(1.0)),
-    ];
-    if gamma {
-        inputs.push(input("gamma", shape, Kind::Unit(1.0)));
-    }
-    if after == After::Skip {
-        inputs.push(input("skip", Shape::image(n, c, h, w), Kind::Unit(1.0)));
-    }
-    let g = usize::from(gamma);
-    let build = boxed(move |_, t| {
-        let scale = t[2].batch_norm_scale(gamma.then(|| t[4]), 1e-3);
-        vec![after.apply(t[0].normalize(t[1], scale, t[3]), t.get(4 + g))]
-    });
-    // a is at most sqrt(2) with some 10 roundings (its root and division have 2.5 ulp each), |x - mean| at most 2.
-    let k = chain(n * h * w);
-    Case {
-        name: format!("normalize n{n} c{c} {h}x{w}{} {after:?}", if gamma { "" } else { " no gamma" }).to_lowercase(),
-        family: "batch_norm",
-        inputs,
-        build,
-        bound: Bound::Channels { forward: 48.0, image: 24.0, channel: 3.0 * (k + 16.0) },
-        bench: false,
-    }
-}
-
-/// One step of the running statistics.
-pub fn running_update(c: usize, unbiased: bool) -> Case {
-    let shape = Shape::Channels { c };
-    let inputs = vec![
-        input("running_mean", shape, Kind::Fixed(1.0)),
-        input("running_var", shape, Kind::Positive),
-        input("mean", shape, Kind::Fixed(1.0)),
-        input("var", shape, Kind::Positive),
-    ];
-    Case {
-        name: format!("running_update c{c}{}", if unbiased { " unbiased" } else { "" }),
-        family: "batch_norm",
-        inputs,
-        build: boxed(move |g, t| g.record(RunningUpdate { momentum: 0.1, samples: 5, unbiased }, t)),
-        // Two products and a sum of numbers up to 1.9, momentum, 1 - momentum and the factor rounded.
-        bound: Bound::Absolute { forward: 16.0, backward: 0.0 },
         bench: false,
     }
 }

@@ -37,6 +37,8 @@
 #param STRIDED = 0      // 1: stride > 1 in either direction (forward, grad_input)
 #param C_TRUE = 4       // core 0: 1 = one real channel in the quad (first layer of grey images): forward, grad_weight
 #param BIAS = 0         // forward: add bias[k]
+#param NORM = 0         // forward, then: (y - mean[k]) * scale[k] + beta[k], batch norm with given statistics
+#param SKIP = 0         // forward: add skip, an image of y's shape, before the ReLU
 #param MASK = 0         // grad_input: multiply by (m > 0), m has the layout of dx
 #param ACCUMULATE = 0   // grad_input, grad_weight: add to the output instead of writing it
 #param TEXELS = 0       // core 0: > 0 = both operands are read as textures of so many texels a row (prelude/texel); ROWS 32
@@ -93,10 +95,16 @@
 #end
 #if BIAS
 @group(0) @binding(3) var<storage, read> bias: array<Quad>; // [Kp]
-@group(0) @binding(4) var<storage, read_write> out: array<Quad>; // y [N, P, Q, Kp], or the workspace
-#else
-@group(0) @binding(3) var<storage, read_write> out: array<Quad>;
 #end
+#if NORM
+@group(0) @binding(3u + BIAS) var<storage, read> mean: array<Quad>;  // [Kp]
+@group(0) @binding(4u + BIAS) var<storage, read> scale: array<Quad>; // [Kp]
+@group(0) @binding(5u + BIAS) var<storage, read> beta: array<Quad>;  // [Kp]
+#end
+#if SKIP
+@group(0) @binding(3u + BIAS + 3u * NORM) var<storage, read> skip: array<Quad>; // [N, P, Q, Kp]
+#end
+@group(0) @binding(3u + BIAS + 3u * NORM + SKIP) var<storage, read_write> out: array<Quad>; // y [N, P, Q, Kp], or the workspace
 #end
 #if conv2d_grad_input
 #if TEXELS

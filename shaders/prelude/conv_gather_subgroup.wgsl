@@ -163,6 +163,22 @@
         s = select(s, 0u, wrap);
     }
 
+#if conv2d_forward && NORM
+    // Before the stores: there each quad would load its three numbers. The sums are rounded at the size of the mean anyway,
+    // so beta - mean * scale loses nothing.
+#for T in 0..(ROWS+31)/32
+    let k{T} = min(row0 + lane + {T*8}u, row_quads - 1u);
+    let a{T} = select(vec4<f32>(1.0), quad(scale[k{T}]), whole);
+    let c{T} = select(vec4<f32>(), fma(-quad(mean[k{T}]), a{T}, quad(beta[k{T}])), whole);
+#end
+#for I in 0..ROWS
+    let a_{I} = subgroupBroadcast(a{I/32}[{I%4}], {I%32/4}u);
+    let c_{I} = subgroupBroadcast(c{I/32}[{I%4}], {I%32/4}u);
+#for J in 0..PIXELS
+    s{I}_{J} = fma(s{I}_{J}, a_{I}, c_{I});
+#end
+#end
+#end
     // One store in a loop with chains of selects, not ROWS * PIXELS / 4 stores: in software Vulkan a store is longer
     // code than 64 multiply-adds, and a tile of stores took three quarters of the compile time.
     // Its bound is no constant, or LLVM unrolls it.
@@ -187,6 +203,9 @@
 #end
             let at = select(split * p.out_quads + pixel * row_quads, pixel * out_pitch + out_first, whole) + row0 + t;
 #if conv2d_forward
+#if SKIP
+            v += select(vec4<f32>(), quad(skip[pixel * p.skip_pitch + p.skip_first + row0 + t]), whole);
+#end
             v = select(v, vec4<f32>(), (v < vec4<f32>()) & vec4<bool>(whole && p.relu != 0u)); // NaN stays NaN
 #else
 #if MASK

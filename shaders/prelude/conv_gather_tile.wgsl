@@ -134,6 +134,12 @@
 #if BIAS
                 v += select(vec4<f32>(), quad(bias[t]), whole);
 #end
+#if NORM
+                v = select(v, fma(v - quad(mean[t]), quad(scale[t]), quad(beta[t])), whole);
+#end
+#if SKIP
+                v += select(vec4<f32>(), quad(skip[pixel * p.skip_pitch + p.skip_first + t]), whole);
+#end
                 v = select(v, vec4<f32>(), (v < vec4<f32>()) & vec4<bool>(whole && p.relu != 0u)); // NaN stays NaN
 #else
 #if MASK

@@ -26,4 +26,8 @@ struct Params {
     split_size: u32, // units of the reduction in a slice (forward: c quads, grad_input: k quads, grad_weight: y rows n*p)
     out_quads: u32,  // quads of the dense output: stride of a slice in the workspace
     relu: u32,       // forward: 1 = ReLU after the bias
+#if SKIP
+    skip_pitch: u32, // as x_pitch and x_first, for the residual
+    skip_first: u32,
+#end
 }

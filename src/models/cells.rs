@@ -1,7 +1,7 @@
 //! Where the cells of a feature map lie in the image, from the convolutions and pools between them.
 
 use crate::graph::{Graph, Node, Origin, ValueId, downcast};
-use crate::ops::{AvgPool, Conv2d, MaxPool, ZeroPad};
+use crate::ops::{AvgPool, Conv2d, Depthwise, MaxPool, ZeroPad};
 
 /// The place of a feature map's cells in the image, in pixels; the same in both directions. Cell i is centred on the pixels from
 /// `offset + i · stride` to `offset + (i + 1) · stride`.
@@ -40,6 +40,9 @@ fn window(node: &Node, graph: &Graph) -> Option<(usize, usize, usize)> {
     let op = node.op.as_ref();
     let filter = || graph.describe(node.inputs[1]).shape.dims()[2];
     if let Some(conv) = downcast::<Conv2d>(op) {
+        return Some((filter(), conv.geometry.stride[0], conv.geometry.padding[0]));
+    }
+    if let Some(conv) = downcast::<Depthwise>(op) {
         return Some((filter(), conv.geometry.stride[0], conv.geometry.padding[0]));
     }
     if let Some(pool) = downcast::<MaxPool>(op) {

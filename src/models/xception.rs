@@ -34,7 +34,7 @@ pub fn xception_keras<'g>(layers: &Layers, x: Tensor<'g>) -> Base<'g> {
 
 fn separable<'g>(layers: &Layers, x: Tensor<'g>, name: &str, k: usize) -> Tensor<'g> {
     let _scope = x.graph().scope(name);
-    let y = x; // DEPTHWISE
+    let y = layers.depthwise_conv2d(x, "conv1", 1, [3, 3], Geometry::same(3, 3));
     layers.conv2d_unbiased(y, "pointwise", k, [1, 1], Geometry::VALID)
 }
 

@@ -137,6 +137,24 @@ impl Layers {
         x.dropout(p, fnv(&graph.path("")) as u32, random)
     }
 
+    /// `name.weight` [C·multiplier, 1, R, S]: each channel has filters of its own; no bias.
+    ///
+    /// # Panics
+    /// When the filter does not fit.
+    #[track_caller]
+    pub fn depthwise_conv2d<'g>(
+        &self,
+        x: Tensor<'g>,
+        name: &str,
+        multiplier: usize,
+        [r, s]: [usize; 2],
+        geometry: Geometry,
+    ) -> Tensor<'g> {
+        let _scope = x.graph().scope(name);
+        let (_, c, _, _) = x.nchw();
+        x.depthwise_conv2d(self.param(x, "weight", Shape::Filter { k: c * multiplier, c: 1, r, s }), geometry)
+    }
+
     /// Batch normalisation: `name.weight` (γ, where there is one), `name.bias` (β), `name.running_mean`, `name.running_var`,
     /// all [C].
     ///

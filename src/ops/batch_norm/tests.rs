@@ -110,3 +110,37 @@ fn what_does_not_fit_is_named() {
     assert!(op(1e-5).shapes(&[x, c, c, wrong, c]).is_err_and(|m| m.contains("gamma")));
     assert!(op(1e-5).shapes(&[x, c, c, c]).is_err());
 }
+
+/// One kernel (and the sum of its slices where it is split): nothing of the chain goes through memory.
+#[test]
+fn a_convolution_takes_batch_norm_residual_and_relu() {
+    use crate::ops::Geometry;
+    for (bias, [n, c, h, w], k, r, stride) in [
+        (false, [2, 5, 7, 6], 7, 3, [1, 1]),
+        (true, [1, 67, 5, 3], 34, 1, [1, 1]),
+        (true, [2, 1, 9, 9], 5, 3, [2, 2]),
+        (false, [3, 33, 1, 1], 10, 1, [1, 1]),
+    ] {
+        let graph = Graph::new();
+        let mut case = Case::new(&graph);
+        let shape = Shape::Channels { c: k };
+        let x = case.random("x", Shape::image(n, c, h, w));
+        let filter = case.random("w", Shape::Filter { k, c, r, s: r });
+        let z = x.conv2d(filter, Geometry { stride, padding: [(r - 1) / 2; 4] });
+        let z = if bias { z.bias(case.random("b", shape)) } else { z };
+        let [mean, scale, beta] = ["mean", "scale", "beta"].map(|name| case.random(name, shape));
+        let skip = case.random("skip", z.shape());
+        let y = z.normalize(mean, scale, beta).add(skip).relu();
+        case.check(&[y], 1e-5);
+        case.check(&[z.normalize(mean, scale, beta)], 1e-5);
+        for row in crate::gpu::tuning::TABLE {
+            let keys = crate::plan::kernels(&graph, &[y], *row);
+            let names: Vec<_> = keys.iter().map(|k| k.entry).collect();
+            assert!(
+                names == ["conv2d_forward"] || names == ["conv2d_forward", "gemm_reduce"],
+                "{}: {names:?}",
+                row.name
+            );
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! How the convolution kernels are launched: sizes, tiles, splits of the reduction. `shaders/conv.wgsl` has the equations.
 
 use super::super::shader;
-use super::Geometry;
+use super::{Conv2d, Geometry};
 use crate::gpu::kernel::{MOST_TEXELS, TEXEL_ROW};
 use crate::gpu::tuning::Core;
 use crate::gpu::{Source, Word};
@@ -152,10 +152,12 @@ fn larger(k: &Recorder, x: &[ValueId]) -> usize {
 }
 
 /// Sums the slices in `part` and applies the epilogue.
-struct Reduce {
+struct Reduce<'a> {
     part: Operand,
-    extra: Option<ValueId>,
-    flag: &'static str,
+    extra: &'a [ValueId],
+    flags: &'a [(&'static str, i64)],
+    /// Fields of `Params` that the flags bring.
+    fields: &'a [(&'static str, Word)],
     out: Operand,
     view: View,
     quads: usize,
@@ -164,9 +166,9 @@ struct Reduce {
     relu: bool,
 }
 
-impl Reduce {
+impl Reduce<'_> {
     fn launch(self, k: &mut Recorder) {
-        let params = [
+        let common = [
             ("splits", Word::from(self.splits)),
             ("out_quads", Word::from(self.quads)),
             ("row_quads", Word::from(self.row_quads)),
@@ -174,10 +176,10 @@ impl Reduce {
             ("out_first", Word::from(self.view.offset)),
             ("relu", Word::from(usize::from(self.relu))),
         ];
-        let baked: Vec<_> = self.extra.iter().map(|_| (self.flag, 1)).collect();
-        let buffers: Vec<Operand> =
-            [self.part].into_iter().chain(self.extra.map(Operand::from)).chain([self.out]).collect();
-        k.launch(REDUCE, "gemm_reduce", &baked, &params, &buffers, self.quads.div_ceil(64));
+        let params = [&common[..], self.fields].concat();
+        let extra = self.extra.iter().map(|v| Operand::from(*v));
+        let buffers: Vec<Operand> = [self.part].into_iter().chain(extra).chain([self.out]).collect();
+        k.launch(REDUCE, "gemm_reduce", self.flags, &params, &buffers, self.quads.div_ceil(64));
     }
 }
 
@@ -192,25 +194,32 @@ fn pieces(k: &Recorder, units: usize, words: usize) -> Vec<(usize, usize)> {
     (0..units).step_by(most).map(|first| (first, most.min(units - first))).collect()
 }
 
-pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, relu: bool) {
+pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, op: &Conv2d) {
     let t = Tile::new(k.tuning.core, false, z.single_channel(), larger(k, x));
     let tiles = (4 * z.k_quads).div_ceil(t.n) * (z.n * z.p * z.q).div_ceil(t.m);
     let (mut splits, mut size) = split(z.c_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.p * z.q * z.k_quads;
-    let bias = x.get(2).copied();
+    let all = [("BIAS", op.bias), ("NORM", op.norm), ("SKIP", op.skip)];
+    let flags: Vec<_> = all.into_iter().filter(|f| f.1).map(|(name, _)| (name, 1)).collect();
+    let mut fields = Vec::new();
+    if op.skip {
+        let view = k.view(x[x.len() - 1]);
+        fields = vec![("skip_pitch", Word::from(view.stride)), ("skip_first", Word::from(view.offset))];
+    }
     let mut baked = t.baked;
-    baked.extend([("STRIDED", i64::from(z.strided())), ("BIAS", i64::from(bias.is_some()))]);
+    baked.push(("STRIDED", i64::from(z.strided())));
+    baked.extend(&flags);
     let (filter, row) = (k.shape(x[1]).words(), 16 * z.k_quads); // words, and words of a quad of input channels
     let holds = k.binding_words / row / 4 * 4;
     // A filter of several taps is no run of memory for some of its channels; the planner refuses it with the figures.
     if filter <= k.binding_words || (z.r, z.s) != (1, 1) || holds == 0 {
-        let params = z.params(splits, size, quads, relu);
+        let params = [z.params(splits, size, quads, op.relu), fields.clone()].concat();
         let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
         let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(y.into())]).collect();
         k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * splits);
         if let Some(part) = part {
-            let (out, view, row_quads) = (y.into(), z.y_view, z.k_quads);
-            Reduce { part, extra: bias, flag: "BIAS", out, view, quads, row_quads, splits, relu }.launch(k);
+            let (extra, out, view, row_quads, relu) = (&x[2..], y.into(), z.y_view, z.k_quads, op.relu);
+            Reduce { part, extra, flags: &flags, fields: &fields, out, view, quads, row_quads, splits, relu }.launch(k);
         }
         return;
     }
@@ -219,17 +228,18 @@ pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, re
     splits = z.c_quads.div_ceil(size);
     let part = k.workspace(quads * 4 * splits);
     for (first, count) in pieces(k, splits, size * row) {
-        let mut params = z.params(splits, size, quads, relu);
+        let mut params = [z.params(splits, size, quads, op.relu), fields.clone()].concat();
         set(&mut params, "split_first", first);
         set(&mut params, "w_skip", first * size * row / 4);
         let start = first * size * row;
         let words = (count * size * row).min(filter - start);
         let w = Operand::Part { value: x[1], first: start, words };
-        let buffers: Vec<Operand> = [x[0].into(), w].into_iter().chain(bias.map(Operand::from)).chain([part]).collect();
+        let extra = x[2..].iter().map(|v| Operand::from(*v));
+        let buffers: Vec<Operand> = [x[0].into(), w].into_iter().chain(extra).chain([part]).collect();
         k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * count);
     }
-    let (out, view, row_quads) = (y.into(), z.y_view, z.k_quads);
-    Reduce { part, extra: bias, flag: "BIAS", out, view, quads, row_quads, splits, relu }.launch(k);
+    let (extra, out, view, row_quads, relu) = (&x[2..], y.into(), z.y_view, z.k_quads, op.relu);
+    Reduce { part, extra, flags: &flags, fields: &fields, out, view, quads, row_quads, splits, relu }.launch(k);
 }
 
 /// The runs of input channels whose filter rows one binding holds, as (first quad, quads, the filter's part); one run, the
@@ -264,17 +274,19 @@ fn grad_input_run(k: &mut Recorder, z: &Sizes, x: &[ValueId], w: Operand, dx: Va
     let tiles = (4 * z.c_quads).div_ceil(t.n) * pixels.div_ceil(t.m) * sh * sw;
     let (splits, size) = split(z.k_quads, tiles, k.tuning.fill as usize);
     let quads = z.n * z.h * z.w * z.c_quads;
-    let mask = x.get(2).copied();
+    let flags: &[_] = if x.len() > 2 { &[("MASK", 1)] } else { &[] };
     let mut baked = t.baked;
-    baked.extend([("STRIDED", i64::from(z.strided())), ("MASK", i64::from(mask.is_some()))]);
+    baked.push(("STRIDED", i64::from(z.strided())));
+    baked.extend(flags);
     let params = z.params(splits, size, quads, false);
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
     let out = part.unwrap_or(dx.into());
-    let buffers: Vec<Operand> = [x[0].into(), w].into_iter().chain(mask.map(Operand::from)).chain([out]).collect();
+    let buffers: Vec<Operand> =
+        [x[0].into(), w].into_iter().chain(x[2..].iter().map(|v| (*v).into())).chain([out]).collect();
     k.launch(CONV, "conv2d_grad_input", &baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
-        let (out, view, row_quads) = (dx.into(), z.x_view, z.c_quads);
-        Reduce { part, extra: mask, flag: "MASK", out, view, quads, row_quads, splits, relu: false }.launch(k);
+        let (extra, out, view, row_quads) = (&x[2..], dx.into(), z.x_view, z.c_quads);
+        Reduce { part, extra, flags, fields: &[], out, view, quads, row_quads, splits, relu: false }.launch(k);
     }
 }
 
@@ -299,6 +311,7 @@ fn grad_weight_run(k: &mut Recorder, z: &Sizes, x: &[ValueId], out: Operand) {
     k.launch(CONV, "conv2d_grad_weight", &t.baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
         let (view, row_quads) = (View { stride: z.k_quads, offset: 0 }, z.k_quads);
-        Reduce { part, extra: None, flag: "", out, view, quads, row_quads, splits, relu: false }.launch(k);
+        let (extra, flags, fields): (&[_], &[_], &[_]) = (&[], &[], &[]);
+        Reduce { part, extra, flags, fields, out, view, quads, row_quads, splits, relu: false }.launch(k);
     }
 }

@@ -8,7 +8,9 @@
 mod launch;
 
 use super::activation::{Relu, ReluGrad};
+use super::batch_norm::Normalize;
 use super::bias::Bias;
+use super::merge::Add;
 use super::{arity, image};
 use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, Views, downcast};
 use std::rc::Rc;
@@ -50,15 +52,20 @@ impl Geometry {
         if c != ci {
             return Err(format!("x has C {c}, the filter takes {ci}"));
         }
+        let [p, q] = self.size([h, wide], [r, s])?;
+        Ok(Shape::image(n, k, p, q))
+    }
+
+    /// Rows and columns of y for those of x and of a filter.
+    pub(crate) fn size(&self, [h, w]: [usize; 2], [r, s]: [usize; 2]) -> Result<[usize; 2], String> {
         if self.stride.contains(&0) {
             return Err(format!("stride {:?}", self.stride));
         }
         let [top, bottom, left, right] = self.padding;
-        if h + top + bottom < r || wide + left + right < s {
-            return Err(format!("H {h}, W {wide} with padding {:?} is smaller than the filter {r}×{s}", self.padding));
+        if h + top + bottom < r || w + left + right < s {
+            return Err(format!("H {h}, W {w} with padding {:?} is smaller than the filter {r}×{s}", self.padding));
         }
-        let p = (h + top + bottom - r) / self.stride[0] + 1;
-        Ok(Shape::image(n, k, p, (wide + left + right - s) / self.stride[1] + 1))
+        Ok([(h + top + bottom - r) / self.stride[0] + 1, (w + left + right - s) / self.stride[1] + 1])
     }
 
     /// Calls `f(x index, w index, y index)` for every product of the sum, world order; naive loops.
@@ -99,13 +106,18 @@ fn strided_input(geometry: Geometry, filter: Shape, x: Shape) -> u32 {
     u32::from(!launch::dense(geometry, filter, x) || h * w == 1)
 }
 
-/// y = x ∗ w (+ b) (ReLU). Inputs x [N, C, H, W], w [K, C, R, S], and b [K] if `bias`.
+/// y = x ∗ w (+ b) (normalised) (+ residual) (ReLU). Inputs x [N, C, H, W], w [K, C, R, S], then b [K] if `bias`, then mean, a,
+/// β [K] if `norm`, then a residual of y's shape if `skip`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     /// Stride and padding.
     pub geometry: Geometry,
     /// Whether a third input is added per output channel.
     pub bias: bool,
+    /// Whether results become (y − mean) · a + β: batch norm with given statistics (by fusion only).
+    pub norm: bool,
+    /// Whether a residual is added after that (by fusion only).
+    pub skip: bool,
     /// Whether negative results become 0.
     pub relu: bool,
 }
@@ -137,7 +149,7 @@ impl<'g> Tensor<'g> {
     /// When the shapes do not fit.
     #[track_caller]
     pub fn conv2d(self, w: Tensor<'g>, geometry: Geometry) -> Tensor<'g> {
-        self.apply(Conv2d { geometry, bias: false, relu: false }, &[w])
+        self.apply(Conv2d { geometry, bias: false, norm: false, skip: false, relu: false }, &[w])
     }
 
     /// Dense layer: all of each image times `w`, whose shape is [`Tensor::dense_shape`]; gives [N, K].
@@ -169,11 +181,15 @@ impl Op for Conv2d {
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
-        arity(x, 2 + usize::from(self.bias))?;
+        let channels = usize::from(self.bias) + 3 * usize::from(self.norm);
+        arity(x, 2 + channels + usize::from(self.skip))?;
         let y = self.geometry.output(x[0], x[1])?;
         let (_, c, _, _) = y.nchw();
-        if self.bias && x[2] != (Shape::Channels { c }) {
-            return Err(format!("y has C {c}, the bias is {}", x[2]));
+        if let Some(b) = x[2..2 + channels].iter().find(|s| **s != Shape::Channels { c }) {
+            return Err(format!("y has C {c}, the bias or a statistic is {b}"));
+        }
+        if self.skip && x[x.len() - 1] != y {
+            return Err(format!("y is {y}, the residual {}", x[x.len() - 1]));
         }
         Ok(vec![y])
     }
@@ -185,6 +201,16 @@ impl Op for Conv2d {
             y.iter_mut().enumerate().for_each(|(i, v)| *v = x[2][i / (p * q) % k]);
         }
         self.geometry.each(xs[0], xs[1], ys[0], |a, b, o| y[o] += x[0][a] * x[1][b]);
+        if self.norm {
+            let [mean, a, beta] = [0, 1, 2].map(|i| x[2 + usize::from(self.bias) + i]);
+            y.iter_mut().enumerate().for_each(|(i, v)| {
+                let c = i / (p * q) % k;
+                *v = (*v - mean[c]) * a[c] + beta[c];
+            });
+        }
+        if self.skip {
+            y.iter_mut().zip(x[x.len() - 1]).for_each(|(v, s)| *v += s);
+        }
         if self.relu {
             y.iter_mut().for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v });
         }
@@ -193,7 +219,7 @@ impl Op for Conv2d {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let sizes = launch::Sizes::new(k, x[0], k.shape(x[1]), y[0], self.geometry);
-        launch::forward(k, &sizes, x, y[0], self.relu);
+        launch::forward(k, &sizes, x, y[0], self);
     }
 
     fn gradient<'g>(
@@ -203,7 +229,8 @@ impl Op for Conv2d {
         dy: Tensor<'g>,
         wanted: &[bool],
     ) -> Vec<Option<Tensor<'g>>> {
-        assert!(!self.bias && !self.relu, "gradients are recorded before fusion");
+        let fused = self.bias || self.norm || self.skip || self.relu;
+        assert!(!fused, "gradients are recorded before fusion");
         let geometry = self.geometry;
         let dx = Conv2dGradInput { geometry, input: x[0].shape(), mask: false };
         let dw = Conv2dGradWeight { geometry, filter: x[1].shape() };
@@ -215,12 +242,21 @@ impl Op for Conv2d {
     }
 
     fn views(&self, xs: &[Shape], _: &[Shape]) -> Views {
-        Views { inputs: strided_input(self.geometry, xs[1], xs[0]), output: true }
+        let skip = u32::from(self.skip) << (xs.len() - 1);
+        Views { inputs: skip | strided_input(self.geometry, xs[1], xs[0]), output: true }
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
-        if downcast::<Bias>(next).is_some() && !self.bias && !self.relu {
+        let plain = !self.norm && !self.skip && !self.relu;
+        if downcast::<Bias>(next).is_some() && plain && !self.bias {
             return Some(Rc::new(Conv2d { bias: true, ..self.clone() }));
+        }
+        if downcast::<Normalize>(next).is_some_and(|n| !n.skip && !n.relu) && plain {
+            return Some(Rc::new(Conv2d { norm: true, ..self.clone() }));
+        }
+        // After a batch norm only: a residual joins nothing else in the papers' networks, and each variant is a pipeline.
+        if downcast::<Add>(next).is_some() && self.norm && !self.skip && !self.relu {
+            return Some(Rc::new(Conv2d { skip: true, ..self.clone() }));
         }
         downcast::<Relu>(next).filter(|_| !self.relu)?;
         Some(Rc::new(Conv2d { relu: true, ..self.clone() }))
