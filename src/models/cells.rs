@@ -1,7 +1,7 @@
 //! Where the cells of a feature map lie in the image, from the convolutions and pools between them.
 
 use crate::graph::{Graph, Node, Origin, ValueId, downcast};
-use crate::ops::{AvgPool, Conv2d, Depthwise, MaxPool, ZeroPad};
+use crate::ops::{AvgPool, Conv2d, DepthwiseConv2d, MaxPool, ZeroPad};
 
 /// The place of a feature map's cells in the image, in pixels; the same in both directions. Cell i is centred on the pixels from
 /// `offset + i · stride` to `offset + (i + 1) · stride`.
@@ -42,7 +42,7 @@ fn window(node: &Node, graph: &Graph) -> Option<(usize, usize, usize)> {
     if let Some(conv) = downcast::<Conv2d>(op) {
         return Some((filter(), conv.geometry.stride[0], conv.geometry.padding[0]));
     }
-    if let Some(conv) = downcast::<Depthwise>(op) {
+    if let Some(conv) = downcast::<DepthwiseConv2d>(op) {
         return Some((filter(), conv.geometry.stride[0], conv.geometry.padding[0]));
     }
     if let Some(pool) = downcast::<MaxPool>(op) {

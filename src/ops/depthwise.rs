@@ -9,7 +9,7 @@ use super::activation::ReluGrad;
 use super::conv::Geometry;
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Op, Operand, Recorder, Shape, Tensor, ValueId, downcast, shape};
+use crate::graph::{Cost, Op, Operand, Recorder, Shape, Tensor, ValueId, Views, downcast, shape};
 use std::rc::Rc;
 
 const SOURCE: Source = shader!("depthwise.wgsl");
@@ -25,14 +25,14 @@ const CHUNKS: usize = 64;
 
 /// y = x ∗ w channel by channel. Inputs x [N, C, H, W], w [C·m, 1, R, S].
 #[derive(Clone, Debug)]
-pub struct Depthwise {
+pub struct DepthwiseConv2d {
     /// Stride and padding.
     pub geometry: Geometry,
 }
 
-/// dx of [`Depthwise`]. Inputs dy, w, and the ReLU output that was x if `mask`: then dx is 0 where it is not positive.
+/// dx of [`DepthwiseConv2d`]. Inputs dy, w, and the ReLU output that was x if `mask`: then dx is 0 where it is not positive.
 #[derive(Clone, Debug)]
-pub struct DepthwiseGradInput {
+pub struct DepthwiseConv2dGradInput {
     /// Stride and padding of the forward convolution.
     pub geometry: Geometry,
     /// Shape of x.
@@ -41,9 +41,9 @@ pub struct DepthwiseGradInput {
     pub mask: bool,
 }
 
-/// dw of [`Depthwise`]. Inputs x, dy.
+/// dw of [`DepthwiseConv2d`]. Inputs x, dy.
 #[derive(Clone, Debug)]
-pub struct DepthwiseGradWeight {
+pub struct DepthwiseConv2dGradWeight {
     /// Stride and padding of the forward convolution.
     pub geometry: Geometry,
     /// Shape of w.
@@ -57,7 +57,7 @@ impl<'g> Tensor<'g> {
     /// When the shapes do not fit.
     #[track_caller]
     pub fn depthwise_conv2d(self, w: Tensor<'g>, geometry: Geometry) -> Tensor<'g> {
-        self.apply(Depthwise { geometry }, &[w])
+        self.apply(DepthwiseConv2d { geometry }, &[w])
     }
 }
 
@@ -138,7 +138,7 @@ fn grid(to: Shape) -> (Params, usize) {
     (fields.map(|(n, v)| (n, Word::from(v))).to_vec(), threads.div_ceil(64))
 }
 
-impl Op for Depthwise {
+impl Op for DepthwiseConv2d {
     fn name(&self) -> &'static str {
         "depthwise_forward"
     }
@@ -152,6 +152,10 @@ impl Op for Depthwise {
         let mut y = vec![0.0; ys[0].elements()];
         each(self.geometry, xs[0], xs[1], ys[0], |a, b, o| y[o] += x[0][a] * x[1][b]);
         vec![y]
+    }
+
+    fn views(&self, _: &[Shape], _: &[Shape]) -> Views {
+        Views { inputs: 1, output: true }
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
@@ -173,8 +177,8 @@ impl Op for Depthwise {
         wanted: &[bool],
     ) -> Vec<Option<Tensor<'g>>> {
         let geometry = self.geometry;
-        let dx = DepthwiseGradInput { geometry, input: x[0].shape(), mask: false };
-        let dw = DepthwiseGradWeight { geometry, filter: x[1].shape() };
+        let dx = DepthwiseConv2dGradInput { geometry, input: x[0].shape(), mask: false };
+        let dw = DepthwiseConv2dGradWeight { geometry, filter: x[1].shape() };
         vec![wanted[0].then(|| dy.apply(dx, &[x[1]])), wanted[1].then(|| x[0].apply(dw, &[dy]))]
     }
 
@@ -183,7 +187,7 @@ impl Op for Depthwise {
     }
 }
 
-impl Op for DepthwiseGradInput {
+impl Op for DepthwiseConv2dGradInput {
     fn name(&self) -> &'static str {
         "depthwise_grad_input"
     }
@@ -207,6 +211,10 @@ impl Op for DepthwiseGradInput {
             dx.iter_mut().zip(x[2]).for_each(|(d, m)| *d = if *m > 0.0 { *d } else { 0.0 });
         }
         vec![dx]
+    }
+
+    fn views(&self, _: &[Shape], _: &[Shape]) -> Views {
+        Views { inputs: 1 | u32::from(self.mask) << 2, output: true }
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
@@ -238,11 +246,11 @@ impl Op for DepthwiseGradInput {
 
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
         downcast::<ReluGrad>(next).filter(|_| !self.mask)?;
-        Some(Rc::new(DepthwiseGradInput { mask: true, ..self.clone() }))
+        Some(Rc::new(DepthwiseConv2dGradInput { mask: true, ..self.clone() }))
     }
 }
 
-impl Op for DepthwiseGradWeight {
+impl Op for DepthwiseConv2dGradWeight {
     fn name(&self) -> &'static str {
         "depthwise_grad_weight"
     }
@@ -260,6 +268,10 @@ impl Op for DepthwiseGradWeight {
         let mut dw = vec![0.0; ys[0].elements()];
         each(self.geometry, xs[0], self.filter, xs[1], |a, b, o| dw[b] += x[0][a] * x[1][o]);
         vec![dw]
+    }
+
+    fn views(&self, _: &[Shape], _: &[Shape]) -> Views {
+        Views { inputs: 3, output: false }
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
@@ -355,7 +367,7 @@ mod tests {
 
     #[test]
     fn filters_that_do_not_fit_are_named() {
-        let op = Depthwise { geometry: Geometry::VALID };
+        let op = DepthwiseConv2d { geometry: Geometry::VALID };
         let x = Shape::image(1, 3, 5, 5);
         assert!(op.shapes(&[x, Shape::Filter { k: 6, c: 1, r: 3, s: 3 }]).is_ok());
         assert!(op.shapes(&[x, Shape::Filter { k: 4, c: 1, r: 3, s: 3 }]).is_err_and(|m| m.contains("multiple of 3")));

@@ -41,7 +41,7 @@ pub use cam::{CamMap, CamNormalize};
 pub use channels::{Concat, PadChannels, SliceChannels};
 pub use colormap::{Colormap, Colors, Overlay};
 pub use conv::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Geometry};
-pub use depthwise::{Depthwise, DepthwiseGradInput, DepthwiseGradWeight};
+pub use depthwise::{DepthwiseConv2d, DepthwiseConv2dGradInput, DepthwiseConv2dGradWeight};
 pub use dropout::Dropout;
 pub use flatten::{Flatten, Unflatten};
 pub use global_pool::{GlobalAvgPool, GlobalAvgPoolGrad, GlobalMaxPool, GlobalMaxPoolGrad};
