@@ -1,43 +1,60 @@
 // add   y = a + b.   multiply   y = a * b.   fill   y = VALUE_BITS as f32 (the gradient seed 1, for example).
-// Shapes: all the same, any. Grid: one workgroup of 256 for 1,024 quads. Limited by memory bandwidth.
+// Shapes: all the same, any. Grid: one workgroup of 256 for 256 EACH cells (prelude/cell; fill: quads). Limited by memory bandwidth.
 #import elementwise
+#import cell
 #if add
-struct Params { grid_first: u32, grid_width: u32, grid_count: u32, quads: u32 }
+struct Params { grid_first: u32, grid_width: u32, grid_count: u32, cells: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a: array<Cell>;
+@group(0) @binding(2) var<storage, read> b: array<Cell>;
+@group(0) @binding(3) var<storage, read_write> y: array<Cell>;
+fn result(i: u32) -> Cell {
+    var v = numbers(a[i]);
+    let w = numbers(b[i]);
+#for H in 0..QUADS
+    v[{H}] += w[{H}];
+#end
+    return cell(v);
+}
 @compute @workgroup_size(256)
 fn add(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
-    let first = first_quad(wg, l);
-    if (grid_group(wg) * 1024u + 1024u <= p.quads) {
-#for I in 0..4
-        y[first + {I*256}u] = a[first + {I*256}u] + b[first + {I*256}u];
+    let first = first_cell(wg, l);
+    if (first - l.x + 256u * EACH <= p.cells) {
+#for I in 0..EACH
+        y[first + {I*256}u] = result(first + {I*256}u);
 #end
         return;
     }
-#for I in 0..4
-    if (first + {I*256}u < p.quads) { y[first + {I*256}u] = a[first + {I*256}u] + b[first + {I*256}u]; }
+#for I in 0..EACH
+    if (first + {I*256}u < p.cells) { y[first + {I*256}u] = result(first + {I*256}u); }
 #end
 }
 #end
 #if multiply
-struct Params { grid_first: u32, grid_width: u32, grid_count: u32, quads: u32 }
+struct Params { grid_first: u32, grid_width: u32, grid_count: u32, cells: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> a: array<Cell>;
+@group(0) @binding(2) var<storage, read> b: array<Cell>;
+@group(0) @binding(3) var<storage, read_write> y: array<Cell>;
+fn result(i: u32) -> Cell {
+    var v = numbers(a[i]);
+    let w = numbers(b[i]);
+#for H in 0..QUADS
+    v[{H}] *= w[{H}];
+#end
+    return cell(v);
+}
 @compute @workgroup_size(256)
 fn multiply(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
-    let first = first_quad(wg, l);
-    if (grid_group(wg) * 1024u + 1024u <= p.quads) {
-#for I in 0..4
-        y[first + {I*256}u] = a[first + {I*256}u] * b[first + {I*256}u];
+    let first = first_cell(wg, l);
+    if (first - l.x + 256u * EACH <= p.cells) {
+#for I in 0..EACH
+        y[first + {I*256}u] = result(first + {I*256}u);
 #end
         return;
     }
-#for I in 0..4
-    if (first + {I*256}u < p.quads) { y[first + {I*256}u] = a[first + {I*256}u] * b[first + {I*256}u]; }
+#for I in 0..EACH
+    if (first + {I*256}u < p.cells) { y[first + {I*256}u] = result(first + {I*256}u); }
 #end
 }
 #end

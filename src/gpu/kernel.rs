@@ -112,6 +112,7 @@ pub fn prelude(name: &str) -> Option<&'static str> {
         ($($n:literal),* $(,)?) => { match name { $($n => Some(include_str!(concat!("../../shaders/prelude/", $n, ".wgsl"))),)* _ => None } };
     }
     files!(
+        "cell",
         "conv_gather_subgroup",
         "conv_gather_tile",
         "conv_outer_subgroup",
@@ -161,7 +162,9 @@ fn reflect(module: &naga::Module, entry: &str) -> Result<Reflection, String> {
                 storage.push((b.binding, false, true))
             }
             _ => {
-                return Err(format!("{name}: binding 0 is the uniform Params, 1 and up are storage or texture_2d<f32>"));
+                return Err(format!(
+                    "{name}: binding 0 is the uniform Params, 1 and up are storage or texture_2d<f32>"
+                ));
             }
         }
     }

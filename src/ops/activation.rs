@@ -37,7 +37,7 @@ impl Op for Relu {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
-        k.elementwise(SOURCE, "relu", &[], &[], &[x[0].into(), y[0].into()], words);
+        k.streaming(SOURCE, "relu", &[x[0].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -64,7 +64,7 @@ impl Op for ReluGrad {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
-        k.elementwise(SOURCE, "relu_grad", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "relu_grad", &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(

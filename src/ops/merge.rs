@@ -63,7 +63,7 @@ impl Op for Add {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
-        k.elementwise(SOURCE, "add", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "add", &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -90,7 +90,7 @@ impl Op for Multiply {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
-        k.elementwise(SOURCE, "multiply", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "multiply", &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(
