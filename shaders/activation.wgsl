@@ -5,24 +5,50 @@
 // sigmoid       y = 1 / (1 + exp(-x)), of exp(-|x|), which cannot overflow.
 // sigmoid_grad  dx = dy y (1 - y)
 // Shapes: all the same, any; for sigmoid, which is not 0 at 0, `channel_quads` quads a pixel and `channels` real ones.
-// Grid: one workgroup of 256 for 1,024 quads. Limited by memory bandwidth.
+// Grid: one workgroup of 256 for 256 EACH cells (prelude/cell; sigmoid: for 1,024 quads). Limited by memory bandwidth.
+#if sigmoid
 #import elementwise
 struct Params {
-    grid_first: u32, grid_width: u32, grid_count: u32, quads: u32,
-#if elu || elu_grad
-    alpha: f32,
-#end
-#if sigmoid
-    channel_quads: u32, channels: u32,
-#end
+    grid_first: u32, grid_width: u32, grid_count: u32, quads: u32, channel_quads: u32, channels: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
-#if relu || elu || sigmoid
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+fn element(i: u32, channel: u32) {
+    let v = a[i];
+    let e = exp(-abs(v));
+    let s = select(e, vec4<f32>(1.0), v >= vec4<f32>()) / (1.0 + e);
+    let lane = vec4<u32>(channel * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    y[i] = select(vec4<f32>(), s, lane < vec4<u32>(p.channels));
+}
+@compute @workgroup_size(256)
+fn sigmoid(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    let first = first_quad(wg, l);
+    // One division a thread: the next quads' channel follows by steps of 256.
+    let step = 256u % p.channel_quads;
+    var k = first % p.channel_quads;
+#for I in 0..4
+    if (first + {I*256}u < p.quads) { element(first + {I*256}u, k); }
+    k += step;
+    k -= select(0u, p.channel_quads, k >= p.channel_quads);
+#end
+}
 #else
-@group(0) @binding(2) var<storage, read> y: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+#import grid
+#import cell
+struct Params {
+    grid_first: u32, grid_width: u32, grid_count: u32, cells: u32,
+#if elu || elu_grad
+    alpha: f32,
+#end
+}
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<Cell>;
+#if relu || elu
+@group(0) @binding(2) var<storage, read_write> out: array<Cell>;
+#else
+@group(0) @binding(2) var<storage, read> y: array<Cell>;
+@group(0) @binding(3) var<storage, read_write> out: array<Cell>;
 #end
 
 #if elu
@@ -40,34 +66,31 @@ fn expm1(v: vec4<f32>) -> vec4<f32> {
 }
 #end
 
-#if sigmoid
-fn element(i: u32, channel: u32) {
-    let v = a[i];
-    let e = exp(-abs(v));
-    let s = select(e, vec4<f32>(1.0), v >= vec4<f32>()) / (1.0 + e);
-    let lane = vec4<u32>(channel * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-    y[i] = select(vec4<f32>(), s, lane < vec4<u32>(p.channels));
-}
+fn result(i: u32) -> Cell {
+    var v = numbers(a[i]);
+#if relu || elu
 #else
-fn element(i: u32) {
-    let v = a[i];
+    let w = numbers(y[i]);
+#end
+#for H in 0..QUADS
 #if relu
-    y[i] = select(v, vec4<f32>(), v < vec4<f32>());
+    v[{H}] = select(v[{H}], vec4<f32>(), v[{H}] < vec4<f32>());
 #end
 #if relu_grad
-    dx[i] = select(vec4<f32>(), v, y[i] > vec4<f32>());
+    v[{H}] = select(vec4<f32>(), v[{H}], w[{H}] > vec4<f32>());
 #end
 #if elu
-    y[i] = select(v, p.alpha * expm1(min(v, vec4<f32>())), v < vec4<f32>());
+    v[{H}] = select(v[{H}], p.alpha * expm1(min(v[{H}], vec4<f32>())), v[{H}] < vec4<f32>());
 #end
 #if elu_grad
-    dx[i] = select(v * (y[i] + p.alpha), v, y[i] > vec4<f32>());
+    v[{H}] = select(v[{H}] * (w[{H}] + p.alpha), v[{H}], w[{H}] > vec4<f32>());
 #end
 #if sigmoid_grad
-    dx[i] = v * y[i] * (1.0 - y[i]);
+    v[{H}] = v[{H}] * w[{H}] * (1.0 - w[{H}]);
 #end
+#end
+    return cell(v);
 }
-#end
 
 @compute @workgroup_size(256)
 #if relu
@@ -82,31 +105,18 @@ fn elu(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: ve
 #if elu_grad
 fn elu_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
 #end
-#if sigmoid
-fn sigmoid(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
-#end
 #if sigmoid_grad
 fn sigmoid_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
 #end
-    let first = first_quad(wg, l);
-#if sigmoid
-    // One division a thread: the next quads' channel follows by steps of 256.
-    let step = 256u % p.channel_quads;
-    var k = first % p.channel_quads;
-#for I in 0..4
-    if (first + {I*256}u < p.quads) { element(first + {I*256}u, k); }
-    k += step;
-    k -= select(0u, p.channel_quads, k >= p.channel_quads);
-#end
-#else
-    if (grid_group(wg) * 1024u + 1024u <= p.quads) {
-#for I in 0..4
-        element(first + {I*256}u);
+    let first = first_cell(wg, l);
+    if (first - l.x + 256u * EACH <= p.cells) {
+#for I in 0..EACH
+        out[first + {I*256}u] = result(first + {I*256}u);
 #end
         return;
     }
-#for I in 0..4
-    if (first + {I*256}u < p.quads) { element(first + {I*256}u); }
-#end
+#for I in 0..EACH
+    if (first + {I*256}u < p.cells) { out[first + {I*256}u] = result(first + {I*256}u); }
 #end
 }
+#end

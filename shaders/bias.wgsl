@@ -3,46 +3,65 @@
 //   bias_grad_partial   part[chunk, k] = sum of `rows` consecutive rows; a thread owns one quad of channels and one chunk.
 //   bias_grad_total     db[k] = sum over chunks; a workgroup a quad, 64 threads take every 64th chunk, then thread 0 adds
 //                       the 64 sums in order.
+// bias_add's grid: a workgroup of 64 owns LANES cells of channels (a power of two) of 64 / LANES pixels, REPEAT times: the
+// bias is loaded once a thread, and one division finds the place.
 // Limited by memory bandwidth: dy is read once.
-#import elementwise
+#import grid
+#import cell
+#param LANES = 8
+#param REPEAT = 4
 #if bias_add
-struct Params { grid_first: u32, grid_width: u32, grid_count: u32, quads: u32, channel_quads: u32 }
+struct Params { grid_first: u32, grid_width: u32, grid_count: u32, pixels: u32, channel_cells: u32, channel_blocks: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
-@compute @workgroup_size(256)
+@group(0) @binding(1) var<storage, read> x: array<Cell>;
+@group(0) @binding(2) var<storage, read> b: array<Cell>;
+@group(0) @binding(3) var<storage, read_write> y: array<Cell>;
+@compute @workgroup_size(64)
 fn bias_add(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
-    let first = first_quad(wg, l);
-    // One division a thread: the next quads' channel follows by steps of 256.
-    let step = 256u % p.channel_quads;
-    var k = first % p.channel_quads;
-#for I in 0..4
-    if (first + {I*256}u < p.quads) { y[first + {I*256}u] = x[first + {I*256}u] + b[k]; }
-    k += step;
-    k -= select(0u, p.channel_quads, k >= p.channel_quads);
+    let group = grid_group(wg);
+    let across = group / p.channel_blocks;
+    let k = (group - across * p.channel_blocks) * LANES + l.x % LANES;
+    let m = across * (64u / LANES * REPEAT) + l.x / LANES;
+    if (k >= p.channel_cells || m >= p.pixels) { return; }
+    let bias = numbers(b[k]);
+    let step = 64u / LANES * p.channel_cells;
+    let end = p.pixels * p.channel_cells;
+    var at = m * p.channel_cells + k;
+    // at is past the end exactly when its pixel is: it keeps its channel.
+    for (var i = 0u; i < REPEAT; i++) {
+        if (at < end) {
+            var v = numbers(x[at]);
+#for H in 0..QUADS
+            v[{H}] += bias[{H}];
 #end
+            y[at] = cell(v);
+        }
+        at += step;
+    }
 }
 #end
 #if bias_grad_partial
-struct Params { grid_first: u32, grid_width: u32, grid_count: u32, channel_quads: u32, pixels: u32, rows: u32, chunks: u32 }
+struct Params { grid_first: u32, grid_width: u32, grid_count: u32, channel_cells: u32, pixels: u32, rows: u32, chunks: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> part: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> dy: array<Cell>;
+@group(0) @binding(2) var<storage, read_write> part: array<Cell>;
 @compute @workgroup_size(64)
 fn bias_grad_partial(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     let thread = grid_group(wg) * 64u + l.x;
-    let chunk = thread / p.channel_quads;
+    let chunk = thread / p.channel_cells;
     if (chunk >= p.chunks) { return; }
     let begin = chunk * p.rows;
     let end = min(begin + p.rows, p.pixels);
-    var at = begin * p.channel_quads + thread % p.channel_quads;
-    var sum = vec4<f32>();
+    var at = begin * p.channel_cells + thread % p.channel_cells;
+    var sum = Numbers();
     for (var m = begin; m < end; m++) {
-        sum += dy[at];
-        at += p.channel_quads;
+        let v = numbers(dy[at]);
+#for H in 0..QUADS
+        sum[{H}] += v[{H}];
+#end
+        at += p.channel_cells;
     }
-    part[thread] = sum;
+    part[thread] = cell(sum);
 }
 #end
 #if bias_grad_total

@@ -1,9 +1,10 @@
 // Pooling, forward and backward. x [N H W C], y [N P Q C]; window R x S, stride SH x SW, padding top and left (the other
-// sides follow from P and Q); kernel and stride may differ. One thread a quad of channels of one pixel (prelude/pixels).
+// sides follow from P and Q); kernel and stride may differ. One thread a quad of channels of one pixel (prelude/pixels); max
+// pooling: a cell (prelude/cell), and what Params calls quads are cells.
 //   max_pool       y = max over the window, padding never wins; `windows` keeps r * S + s of the winner, one byte a channel;
 //                  the first of equals wins (PyTorch, cuDNN). NaN wins over everything.
 //   max_pool_grad  dx[h, w] = sum over the windows that (h, w) won of dy: a gather, so no atomics. MASK: times (m > 0),
-//                  where m is the ReLU output that was pooled.
+//                  where m is the ReLU output that was pooled. APART: a scatter instead, each window writes its own pixels.
 //   avg_pool       y = sum over the window / count; INCLUDE: count = R * S, else the pixels inside the image.
 //   avg_pool_grad  dx[h, w] = sum over the windows that hold (h, w) of dy / count. MASK as above.
 //   global_avg_pool / global_avg_pool_grad: mean over all pixels of an image, and its gradient.
@@ -11,6 +12,7 @@
 //                  row-major index as f32, which is exact below 2^24. The first of equals wins, NaN over everything.
 // Limited by memory bandwidth. Source: PyTorch's MaxPool2d and AvgPool2d documentation for the conventions.
 #import pixels
+#import cell
 #param R = 2
 #param S = 2
 #param SH = 2
@@ -18,44 +20,91 @@
 #param MASK = 0
 #param INCLUDE = 0
 #param PADDED = 1
+#param APART = 0        // max_pool_grad: no padding, and a stride of the window's size
+#param RAGGED = 0       // with APART: the last windows are cut off
 struct Params {
     grid_first: u32, grid_width: u32, grid_count: u32,
     rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32,
     other_rows: u32, other_columns: u32, pad_top: u32, pad_left: u32,
+#if max_pool_grad && APART
+    height: u32, width: u32, // of dx
+#end
 }
 @group(0) @binding(0) var<uniform> p: Params;
 
+#if max_pool || max_pool_grad
+// The winners of a cell: one byte a channel.
+#if WIDE
+alias Winners = u64;
+fn pack_winners(won: array<vec4<u32>, QUADS>) -> Winners {
+    return u64(pack_bytes(won[0])) | (u64(pack_bytes(won[1])) << 32u);
+}
+fn winners(v: Winners) -> array<vec4<u32>, QUADS> {
+    return array<vec4<u32>, QUADS>(bytes(u32(v)), bytes(u32(v >> 32u)));
+}
+#else
+alias Winners = u32;
+fn pack_winners(won: array<vec4<u32>, QUADS>) -> Winners {
+    return pack_bytes(won[0]);
+}
+fn winners(v: Winners) -> array<vec4<u32>, QUADS> {
+    return array<vec4<u32>, QUADS>(bytes(v));
+}
+#end
+fn pack_bytes(v: vec4<u32>) -> u32 {
+    return v.x | (v.y << 8u) | (v.z << 16u) | (v.w << 24u);
+}
+fn bytes(v: u32) -> vec4<u32> {
+    return (vec4<u32>(v) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+}
+#end
+
 #if max_pool
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> windows: array<u32>;
+@group(0) @binding(1) var<storage, read> x: array<Cell>;
+@group(0) @binding(2) var<storage, read_write> y: array<Cell>;
+@group(0) @binding(3) var<storage, read_write> windows: array<Winners>;
 @compute @workgroup_size(64)
 fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     if (grid_group(wg) >= p.grid_count) { return; }
     var t = spot(wg, l);
     if (t.quad >= p.channel_quads) { return; }
+    // Unsigned: a row above the image wraps to a huge number and is outside as well.
+    let h = t.row * SH - p.pad_top;
+    let line = p.other_columns * p.channel_quads;
+    let begin = (t.image * p.other_rows + h) * line + t.quad;
+    let to = (t.image * p.rows + t.row) * p.columns * p.channel_quads + t.quad;
     for (var i = 0u; i < REPEAT; i++) {
         if (t.column < p.columns) {
-            var best = vec4<f32>();
-            var won = vec4<u32>(255u);
+            let w = t.column * SW - p.pad_left;
+            let first = begin + w * p.channel_quads;
+            var best = Numbers();
+            var won: array<vec4<u32>, QUADS>;
+#for H in 0..QUADS
+            won[{H}] = vec4<u32>(255u);
+#end
 #for A in 0..R
 #for B in 0..S
             {
-                // Unsigned: a row above the image wraps to a huge number and is outside as well. Without padding a window
-                // is never outside, and the branch would cost software Vulkan more than the load.
-                let h = t.row * SH + {A}u - p.pad_top;
-                let w = t.column * SW + {B}u - p.pad_left;
 #if PADDED
-                if (h < p.other_rows && w < p.other_columns) {
+                // Without padding a window is never outside, and the branch would cost software Vulkan more than the load.
+                if (h + {A}u < p.other_rows && w + {B}u < p.other_columns) {
 #end
-                    let v = x[((t.image * p.other_rows + h) * p.other_columns + w) * p.channel_quads + t.quad];
+                    let v = numbers(x[first + {A}u * line + {B}u * p.channel_quads]);
+#for H in 0..QUADS
 #if !PADDED && A + B == 0
-                    best = v;
-                    won = vec4<u32>(0u);
+                    best[{H}] = v[{H}];
+                    won[{H}] = vec4<u32>(0u);
 #else
-                    let better = (won == vec4<u32>(255u)) | (v > best) | (v != v);
-                    best = select(best, v, better);
-                    won = select(won, vec4<u32>({A*S+B}u), better);
+                    {
+#if PADDED
+                        let better = (won[{H}] == vec4<u32>(255u)) | (v[{H}] > best[{H}]) | (v[{H}] != v[{H}]);
+#else
+                        let better = (v[{H}] > best[{H}]) | (v[{H}] != v[{H}]);
+#end
+                        best[{H}] = select(best[{H}], v[{H}], better);
+                        won[{H}] = select(won[{H}], vec4<u32>({A*S+B}u), better);
+                    }
+#end
 #end
 #if PADDED
                 }
@@ -63,9 +112,9 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
             }
 #end
 #end
-            let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
-            y[at] = best;
-            windows[at] = won.x | (won.y << 8u) | (won.z << 16u) | (won.w << 24u);
+            let at = to + t.column * p.channel_quads;
+            y[at] = cell(best);
+            windows[at] = pack_winners(won);
         }
         t.column += 64u / LANES;
     }
@@ -73,16 +122,17 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
 #end
 
 #if max_pool_grad || avg_pool_grad
-@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
 #if max_pool_grad
-@group(0) @binding(2) var<storage, read> windows: array<u32>;
+@group(0) @binding(1) var<storage, read> dy: array<Cell>;
+@group(0) @binding(2) var<storage, read> windows: array<Winners>;
 #if MASK
-@group(0) @binding(3) var<storage, read> m: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> m: array<Cell>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Cell>;
 #else
-@group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Cell>;
 #end
 #else
+@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
 #if MASK
 @group(0) @binding(2) var<storage, read> m: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dx: array<vec4<f32>>;
@@ -92,7 +142,7 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
 #end
 #end
 
-#if max_pool_grad
+#if max_pool_grad && !APART
 @compute @workgroup_size(64)
 fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     if (grid_group(wg) >= p.grid_count) { return; }
@@ -102,7 +152,7 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
         if (t.column < p.columns) {
             let h = t.row + p.pad_top;
             let w = t.column + p.pad_left;
-            var sum = vec4<f32>();
+            var sum = Numbers();
             // Windows that hold (h, w): rows h / SH and before, as many as overlap.
 #for A in 0..(R+SH-1)/SH
 #for B in 0..(S+SW-1)/SW
@@ -113,17 +163,78 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
                 let s = w - column * SW;
                 if (row < p.other_rows && column < p.other_columns && r < R && s < S) {
                     let at = ((t.image * p.other_rows + row) * p.other_columns + column) * p.channel_quads + t.quad;
-                    let won = (vec4<u32>(windows[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-                    sum += select(vec4<f32>(), dy[at], won == vec4<u32>(r * S + s));
+                    let won = winners(windows[at]);
+                    let d = numbers(dy[at]);
+#for H in 0..QUADS
+                    sum[{H}] += select(vec4<f32>(), d[{H}], won[{H}] == vec4<u32>(r * S + s));
+#end
                 }
             }
 #end
 #end
             let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
 #if MASK
-            dx[at] = select(vec4<f32>(), sum, m[at] > vec4<f32>());
+            let positive = numbers(m[at]);
+#for H in 0..QUADS
+            sum[{H}] = select(vec4<f32>(), sum[{H}], positive[{H}] > vec4<f32>());
+#end
+#end
+            dx[at] = cell(sum);
+        }
+        t.column += 64u / LANES;
+    }
+}
+#end
+
+#if max_pool_grad && APART
+// Windows that neither overlap nor are padded: a thread owns a window, reads its dy once and writes all of its dx. rows and
+// columns count windows, the last ones cut off where RAGGED: those have no dy, and their pixels get zero.
+@compute @workgroup_size(64)
+fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
+    if (grid_group(wg) >= p.grid_count) { return; }
+    var t = spot(wg, l);
+    if (t.quad >= p.channel_quads) { return; }
+    let line = p.width * p.channel_quads;
+    let begin = (t.image * p.other_rows + t.row) * p.other_columns * p.channel_quads + t.quad;
+    let to = (t.image * p.height + t.row * SH) * line + t.quad;
+    for (var i = 0u; i < REPEAT; i++) {
+        if (t.column < p.columns) {
+#if RAGGED
+            let inside = t.row < p.other_rows && t.column < p.other_columns;
+            let at = select(0u, begin + t.column * p.channel_quads, inside);
 #else
-            dx[at] = sum;
+            let at = begin + t.column * p.channel_quads;
+#end
+            let d = numbers(dy[at]);
+            let won = winners(windows[at]);
+            let first = to + t.column * SW * p.channel_quads;
+#for A in 0..R
+#for B in 0..S
+#if RAGGED
+            if (t.row * SH + {A}u < p.height && t.column * SW + {B}u < p.width) {
+#else
+            {
+#end
+                let here = first + {A}u * line + {B}u * p.channel_quads;
+                var v = Numbers();
+#if MASK
+                let positive = numbers(m[here]);
+#end
+#for H in 0..QUADS
+                {
+                    var mine = won[{H}] == vec4<u32>({A*S+B}u);
+#if RAGGED
+                    mine &= vec4<bool>(inside);
+#end
+#if MASK
+                    mine &= positive[{H}] > vec4<f32>();
+#end
+                    v[{H}] = select(vec4<f32>(), d[{H}], mine);
+                }
+#end
+                dx[here] = cell(v);
+            }
+#end
 #end
         }
         t.column += 64u / LANES;

@@ -112,6 +112,7 @@ pub fn prelude(name: &str) -> Option<&'static str> {
         ($($n:literal),* $(,)?) => { match name { $($n => Some(include_str!(concat!("../../shaders/prelude/", $n, ".wgsl"))),)* _ => None } };
     }
     files!(
+        "cell",
         "conv_gather_subgroup",
         "conv_gather_tile",
         "conv_outer_subgroup",

@@ -91,6 +91,13 @@ pub const TABLE: &[Tuning] = &[
     },
 ];
 
+impl Tuning {
+    /// Whether streaming kernels move eight numbers at once, as 64-bit integers (`shaders/prelude/cell.wgsl`).
+    pub fn wide(&self) -> bool {
+        matches!(self.core, Core::Subgroup { load64: true, .. })
+    }
+}
+
 /// The row of this name.
 ///
 /// # Errors

@@ -140,6 +140,28 @@ impl<'a> Recorder<'a> {
         &mut self.launches[last]
     }
 
+    /// How many quads of a run of `quads` a streaming kernel moves at once, and its `WIDE` (`shaders/prelude/cell.wgsl`).
+    pub fn cell(&self, quads: usize) -> (usize, (&'static str, i64)) {
+        if self.tuning.wide() && quads.is_multiple_of(2) { (2, ("WIDE", 1)) } else { (1, ("WIDE", 0)) }
+    }
+
+    /// [`Recorder::elementwise`] for a kernel over cells (`shaders/prelude/cell.wgsl`); `Params` gets `cells`.
+    pub fn streaming(
+        &mut self,
+        source: Source,
+        entry: &'static str,
+        baked: &[(&'static str, i64)],
+        params: &[(&'static str, Word)],
+        buffers: &[Operand],
+        words: usize,
+    ) {
+        let (quads, wide) = self.cell(words / 4);
+        let cells = words / 4 / quads;
+        let baked = [&[wide], baked].concat();
+        let params = [&[("cells", Word::from(cells))], params].concat();
+        self.launch(source, entry, &baked, &params, buffers, cells.div_ceil(if quads == 2 { 256 } else { 1024 }));
+    }
+
     /// A launch over `words` words of memory, four `vec4`s a thread of a 256-wide workgroup (`ELEMENTWISE` of
     /// `prelude/elementwise.wgsl`); `Params` gets `quads`.
     pub fn elementwise(

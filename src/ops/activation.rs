@@ -87,7 +87,7 @@ pub(super) fn sigmoid(x: f64) -> f64 {
 fn elementwise(k: &mut Recorder, entry: &'static str, params: &[(&'static str, Word)], x: &[ValueId], y: &[ValueId]) {
     let words = k.shape(x[0]).words();
     let buffers: Vec<_> = x.iter().chain(y).map(|v| (*v).into()).collect();
-    k.elementwise(SOURCE, entry, &[], params, &buffers, words);
+    k.streaming(SOURCE, entry, &[], params, &buffers, words);
 }
 
 impl Op for Relu {
@@ -221,7 +221,8 @@ impl Op for Sigmoid {
         };
         let quads = shape::padded(channels) / 4;
         let params = [("channel_quads", Word::from(quads)), ("channels", Word::from(channels))];
-        elementwise(k, "sigmoid", &params, x, y);
+        let words = k.shape(x[0]).words();
+        k.elementwise(SOURCE, "sigmoid", &[], &params, &[x[0].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {

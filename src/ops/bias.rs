@@ -45,9 +45,19 @@ impl Op for Bias {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let (words, quads) = (k.shape(x[0]).words(), k.shape(x[1]).words() / 4);
-        let params = [("channel_quads", Word::from(quads))];
-        k.elementwise(SOURCE, "bias_add", &[], &params, &[x[0].into(), x[1].into(), y[0].into()], words);
+        let (n, _, h, w) = k.shape(x[0]).nchw();
+        let (pixels, quads) = (n * h * w, k.shape(x[1]).words() / 4);
+        let (each, wide) = k.cell(quads);
+        let cells = quads / each;
+        let lanes = cells.next_power_of_two().min(64);
+        // Many pixels a thread where a thread's fixed cost counts, many threads elsewhere.
+        let repeat = pixels.div_ceil(64 / lanes).clamp(1, if k.tuning.wide() { 16 } else { 4 });
+        let blocks = cells.div_ceil(lanes);
+        let baked = [wide, ("LANES", lanes as i64), ("REPEAT", repeat as i64)];
+        let params = [("pixels", pixels), ("channel_cells", cells), ("channel_blocks", blocks)];
+        let params = params.map(|(n, v)| (n, Word::from(v)));
+        let buffers = [x[0].into(), x[1].into(), y[0].into()];
+        k.launch(SOURCE, "bias_add", &baked, &params, &buffers, pixels.div_ceil(64 / lanes * repeat) * blocks);
     }
 
     fn gradient<'g>(
@@ -86,10 +96,12 @@ impl Op for BiasGrad {
         let rows = pixels.div_ceil(1024).max(64);
         let chunks = pixels.div_ceil(rows);
         let part = k.workspace(chunks * quads * 4);
-        let common = [("channel_quads", Word::from(quads)), ("chunks", Word::from(chunks))];
-        let more = [("pixels", Word::from(pixels)), ("rows", Word::from(rows))];
-        let params = [&common[..], &more].concat();
-        k.launch(SOURCE, "bias_grad_partial", &[], &params, &[x[0].into(), part], (chunks * quads).div_ceil(64));
-        k.launch(SOURCE, "bias_grad_total", &[], &common, &[part, y[0].into()], quads);
+        let (each, wide) = k.cell(quads);
+        let cells = quads / each;
+        let params = [("channel_cells", cells), ("pixels", pixels), ("rows", rows), ("chunks", chunks)];
+        let params = params.map(|(n, v)| (n, Word::from(v)));
+        k.launch(SOURCE, "bias_grad_partial", &[wide], &params, &[x[0].into(), part], (chunks * cells).div_ceil(64));
+        let params = [("channel_quads", quads), ("chunks", chunks)].map(|(n, v)| (n, Word::from(v)));
+        k.launch(SOURCE, "bias_grad_total", &[], &params, &[part, y[0].into()], quads);
     }
 }

@@ -108,7 +108,7 @@ impl Op for Add {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
         let baked = [("RELU", i64::from(self.relu))];
-        k.elementwise(SOURCE, "add", &baked, &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "add", &baked, &[], &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -138,7 +138,7 @@ impl Op for AddScaled {
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
         let (baked, params) = ([("RELU", i64::from(self.relu))], [("factor", Word::F(self.factor))]);
-        k.elementwise(SOURCE, "add_scaled", &baked, &params, &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "add_scaled", &baked, &params, &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(
@@ -174,7 +174,7 @@ impl Op for Scale {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
-        k.elementwise(SOURCE, "scale", &[], &[("factor", Word::F(self.factor))], &[x[0].into(), y[0].into()], words);
+        k.streaming(SOURCE, "scale", &[], &[("factor", Word::F(self.factor))], &[x[0].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -201,7 +201,7 @@ impl Op for Multiply {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let words = k.shape(x[0]).words();
-        k.elementwise(SOURCE, "multiply", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "multiply", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
     }
 
     fn gradient<'g>(

@@ -16,9 +16,13 @@ pub(super) struct Pixels {
 /// The grid over the pixels of `over`.
 pub(super) fn pixels(over: Shape) -> Pixels {
     let (n, c, h, w) = over.nchw();
-    let quads = shape::padded(c) / 4;
+    grid([n, h, w], shape::padded(c) / 4, 4)
+}
+
+/// The grid over images, rows and columns with `quads` quads (or cells) of channels, and at most `most` repeats a thread.
+pub(super) fn grid([n, h, w]: [usize; 3], quads: usize, most: usize) -> Pixels {
     let lanes = quads.next_power_of_two().min(64);
-    let repeat = w.div_ceil(64 / lanes).clamp(1, 4);
+    let repeat = w.div_ceil(64 / lanes).clamp(1, most);
     let (channel_blocks, column_blocks) = (quads.div_ceil(lanes), w.div_ceil(64 / lanes * repeat));
     let params = vec![
         ("rows", Word::from(h)),

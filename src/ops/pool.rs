@@ -4,7 +4,7 @@ use super::activation::ReluGrad;
 use super::pixels::Pixels;
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Recorder, Shape, Tensor, ValueId, downcast};
+use crate::graph::{Op, Recorder, Shape, Tensor, ValueId, downcast, shape};
 use std::rc::Rc;
 
 pub(super) const SOURCE: Source = shader!("pool.wgsl");
@@ -73,6 +73,19 @@ pub(super) fn pixels(over: Shape, other: Shape, padding: [usize; 4]) -> Pixels {
         ("pad_top", Word::from(padding[0])),
         ("pad_left", Word::from(padding[2])),
     ]);
+    grid
+}
+
+/// The grid of a kernel over cells of channels: `over` is images, rows, columns and channels.
+fn cells(k: &Recorder, over: [usize; 4], other: Shape, padding: [usize; 4]) -> Pixels {
+    let ([n, c, h, w], (_, _, oh, ow)) = (over, other.nchw());
+    let quads = shape::padded(c) / 4;
+    let (each, wide) = k.cell(quads);
+    // A thread's three divisions cost a CPU as much as two loads and stores: more pixels share them there.
+    let mut grid = super::pixels::grid([n, h, w], quads / each, if k.tuning.wide() { 16 } else { 4 });
+    let more = [("other_rows", oh), ("other_columns", ow), ("pad_top", padding[0]), ("pad_left", padding[2])];
+    grid.params.extend(more.map(|(n, v)| (n, Word::from(v))));
+    grid.baked.push(wide);
     grid
 }
 
@@ -155,7 +168,8 @@ impl Op for MaxPool {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let Pixels { mut baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), self.0.padding);
+        let (n, c, h, w) = k.shape(y[0]).nchw();
+        let Pixels { mut baked, params, groups } = cells(k, [n, c, h, w], k.shape(x[0]), self.0.padding);
         baked.extend(self.0.baked());
         baked.push(("PADDED", i64::from(self.0.padding != [0; 4])));
         k.launch(SOURCE, "max_pool", &baked, &params, &[x[0].into(), y[0].into(), y[1].into()], groups);
@@ -188,9 +202,18 @@ impl Op for MaxPoolGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let Pixels { mut baked, params, groups } = pixels(self.input, k.shape(x[0]), self.window.padding);
+        let (n, c, h, w) = self.input.nchw();
+        let (Window { size: [r, s], stride, padding }, dy) = (self.window, k.shape(x[0]));
+        // Windows that do not overlap write their own pixels: dy and the winners are read once instead of r * s times.
+        let apart = stride == [r, s] && padding == [0; 4];
+        let over = if apart { [n, c, h.div_ceil(r), w.div_ceil(s)] } else { [n, c, h, w] };
+        let Pixels { mut baked, mut params, groups } = cells(k, over, dy, padding);
         baked.extend(self.window.baked());
         baked.push(("MASK", i64::from(self.mask)));
+        if apart {
+            baked.extend([("APART", 1), ("RAGGED", i64::from(h % r + w % s > 0))]);
+            params.extend([("height", Word::from(h)), ("width", Word::from(w))]);
+        }
         let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();
         k.launch(SOURCE, "max_pool_grad", &baked, &params, &buffers, groups);
     }
