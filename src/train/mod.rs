@@ -5,7 +5,12 @@ mod fit;
 pub mod interrupt;
 mod predict;
 pub mod progress;
+mod resume;
+#[cfg(test)]
+mod resume_tests;
+mod tally;
 
 pub use batches::{Normalize, Samples};
 pub use fit::{Fit, FitOptions, balanced, fit};
 pub use predict::{Predictor, accuracy_and_loss, argmax, probabilities};
+pub use resume::CheckpointOptions;
