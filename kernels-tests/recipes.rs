@@ -57,6 +57,31 @@ pub fn slice(x: [usize; 4], first: usize, channels: usize) -> Case {
     }
 }
 
+/// Flattening in the order C, H, W, or H, W, C.
+pub fn flatten(x: [usize; 4], channels_last: bool) -> Case {
+    let order = if channels_last { "hwc" } else { "chw" };
+    Case {
+        name: format!("flatten n{} c{} {}x{} {order}", x[0], x[1], x[2], x[3]),
+        family: "flatten",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(move |_, t| vec![if channels_last { t[0].flatten_channels_last() } else { t[0].flatten() }]),
+        bound: Bound::Sums { forward: 1, backward: 1 },
+        bench: false,
+    }
+}
+
+/// A grey image as three channels.
+pub fn replicate([n, h, w]: [usize; 3]) -> Case {
+    Case {
+        name: format!("replicate n{n} {h}x{w}"),
+        family: "replicate",
+        inputs: vec![image([n, 1, h, w], Kind::Fixed(1.0))],
+        build: boxed(|_, t| vec![t[0].replicate([1.0, -2.0, 0.5], [0.25, 1.0, -0.5])]),
+        bound: Bound::Sums { forward: 2, backward: 1 },
+        bench: false,
+    }
+}
+
 /// A dense block: 1×1 and 3×3 convolutions that read all before them and write their own channels beside it, in the same
 /// memory.
 pub fn dense_block([n, c, h, w]: [usize; 4], growth: usize, layers: usize) -> Case {

@@ -157,8 +157,8 @@ fn reflect(draft: &Draft) -> Result<Vec<Reflection>> {
     let one = |step: &super::draft::Step| {
         let l = &step.launch;
         let (_, reflection) = kernel::parse(&l.key)?;
-        if reflection.writes.len() != l.buffers.len() {
-            let (given, bound) = (l.buffers.len(), reflection.writes.len());
+        if reflection.writes.len() != step.bound.len() {
+            let (given, bound) = (step.bound.len(), reflection.writes.len());
             return Err(Error::Internal(format!(
                 "{} / {}: {given} buffers given, {bound} bound",
                 step.path, l.key.entry
