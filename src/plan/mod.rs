@@ -7,6 +7,7 @@ mod build;
 mod draft;
 pub mod fuse;
 pub mod liveness;
+mod moments;
 mod profile;
 mod replay;
 mod report;
@@ -15,6 +16,7 @@ mod texels;
 mod weights;
 
 pub use draft::{kernels, update_kernels};
+pub use moments::Moment;
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
 pub use report::MemoryReport;

@@ -101,6 +101,11 @@ impl Weights {
         self.by_name.get(name).map(|i| &self.slots[*i])
     }
 
+    /// All places, trainable parameters first.
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
     pub(crate) fn buffer(&self, slot: &Slot) -> &wgpu::Buffer {
         let chunks = if slot.trainable { &self.trainable } else { &self.frozen };
         &chunks[slot.chunk].buffer
