@@ -8,9 +8,10 @@ use super::weights::Weights;
 use super::{Assign, Buffers, Dispatch, Input, Output, Plan};
 use crate::error::{Error, Result};
 use crate::gpu::kernel::{self, Word};
-use crate::gpu::{Gpu, Reflection};
+use crate::gpu::{Gpu, KernelKey, Reflection};
 use crate::graph::ValueId;
 use crate::graph::record::Arena;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Bytes before and after each slot that no kernel may touch; written and checked by tests.
@@ -152,21 +153,27 @@ fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, textures: u64) -> Memory
     }
 }
 
-/// What every step's kernel says of itself.
+/// What every step's kernel says of itself. A kernel is parsed once, not once a step: a network has hundreds of steps and a
+/// dozen kernels.
 fn reflect(draft: &Draft) -> Result<Vec<Reflection>> {
-    let one = |step: &super::draft::Step| {
-        let l = &step.launch;
-        let (_, reflection) = kernel::parse(&l.key)?;
-        if reflection.writes.len() != l.buffers.len() {
-            let (given, bound) = (l.buffers.len(), reflection.writes.len());
+    let mut known: HashMap<&KernelKey, Reflection> = HashMap::new();
+    let mut all = Vec::with_capacity(draft.steps.len());
+    for step in &draft.steps {
+        let key = &step.launch.key;
+        let reflection = match known.get(key) {
+            Some(there) => there.clone(),
+            None => known.entry(key).or_insert(kernel::parse(key)?.1).clone(),
+        };
+        if reflection.writes.len() != step.launch.buffers.len() {
+            let (given, bound) = (step.launch.buffers.len(), reflection.writes.len());
             return Err(Error::Internal(format!(
                 "{} / {}: {given} buffers given, {bound} bound",
-                step.path, l.key.entry
+                step.path, key.entry
             )));
         }
-        Ok(reflection)
-    };
-    draft.steps.iter().map(one).collect()
+        all.push(reflection);
+    }
+    Ok(all)
 }
 
 type Built = (Vec<Dispatch>, Vec<std::ops::Range<usize>>, Vec<String>);
