@@ -3,14 +3,14 @@
 //           affine map holds rotation, scaling, mirroring and shift. All augmentation of a batch in this one pass.
 // Shapes: x, y [N H W C]; warp [N 8]: m0 to m5, brightness, contrast (drawn in src/ops/augment.rs). CONSTANT 0: outside, the
 // nearest pixel of the edge; 1: p.fill. GRAY 1: C = 1. The identity [1 0 0 0 1 0 0 1] changes no bit.
-// A thread a quad of channels of one pixel (prelude/pixels); image, row and their part of the map are shared by REPEAT columns.
+// A thread a quad of channels of one pixel (prelude/pixels); image, row and their part of the map are shared by `repeat` columns.
 // Limited by memory bandwidth (x is read about once, its four neighbours from cache).
 #import pixels
 #param CONSTANT = 0
 #param GRAY = 0
 struct Params {
     grid_first: u32, grid_width: u32, grid_count: u32,
-    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32, channels: u32,
+    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32, lane_bits: u32, repeat: u32, channels: u32,
 #if CONSTANT
     fill: f32,
 #end
@@ -48,7 +48,7 @@ fn augment(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l
     let h = f32(t.row);
     // Lanes past the last channel stay zero, whatever brightness and fill are.
     let real = vec4<u32>(t.quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.channels);
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             let w = f32(t.column);
             // One pixel beyond the edge nothing changes any more; the bound keeps the integers below in range.
@@ -64,7 +64,7 @@ fn augment(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l
             let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
             y[at] = select(vec4<f32>(), sample * b.w + b.z, real);
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end

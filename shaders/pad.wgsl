@@ -5,7 +5,7 @@
 #import pixels
 struct Params {
     grid_first: u32, grid_width: u32, grid_count: u32,
-    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32,
+    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32, lane_bits: u32, repeat: u32,
     other_rows: u32, other_columns: u32, pad_top: u32, pad_left: u32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -21,7 +21,7 @@ fn crop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: v
     if (grid_group(wg) >= p.grid_count) { return; }
     var t = spot(wg, l);
     if (t.quad >= p.channel_quads) { return; }
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
 #if zero_pad
             // Unsigned: a row above the image wraps to a huge number and is outside as well.
@@ -37,6 +37,6 @@ fn crop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: v
             }
             y[((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad] = v;
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }

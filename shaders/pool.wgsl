@@ -24,7 +24,7 @@
 #param RAGGED = 0       // with APART: the last windows are cut off
 struct Params {
     grid_first: u32, grid_width: u32, grid_count: u32,
-    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32,
+    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32, lane_bits: u32, repeat: u32,
     other_rows: u32, other_columns: u32, pad_top: u32, pad_left: u32,
 #if max_pool_grad && APART
     height: u32, width: u32, // of dx
@@ -73,7 +73,7 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
     let line = p.other_columns * p.channel_quads;
     let begin = (t.image * p.other_rows + h) * line + t.quad;
     let to = (t.image * p.rows + t.row) * p.columns * p.channel_quads + t.quad;
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             let w = t.column * SW - p.pad_left;
             let first = begin + w * p.channel_quads;
@@ -116,7 +116,7 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
             y[at] = cell(best);
             windows[at] = pack_winners(won);
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end
@@ -148,7 +148,7 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     if (grid_group(wg) >= p.grid_count) { return; }
     var t = spot(wg, l);
     if (t.quad >= p.channel_quads) { return; }
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             let h = t.row + p.pad_top;
             let w = t.column + p.pad_left;
@@ -181,7 +181,7 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #end
             dx[at] = cell(sum);
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end
@@ -197,7 +197,7 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     let line = p.width * p.channel_quads;
     let begin = (t.image * p.other_rows + t.row) * p.other_columns * p.channel_quads + t.quad;
     let to = (t.image * p.height + t.row * SH) * line + t.quad;
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
 #if RAGGED
             let inside = t.row < p.other_rows && t.column < p.other_columns;
@@ -237,7 +237,7 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #end
 #end
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end
@@ -265,7 +265,7 @@ fn avg_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
     if (grid_group(wg) >= p.grid_count) { return; }
     var t = spot(wg, l);
     if (t.quad >= p.channel_quads) { return; }
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             var sum = vec4<f32>();
             for (var r = 0u; r < R; r++) {
@@ -280,7 +280,7 @@ fn avg_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
             let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
             y[at] = sum / count(t.row, t.column, p.other_rows, p.other_columns);
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end
@@ -291,7 +291,7 @@ fn avg_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     if (grid_group(wg) >= p.grid_count) { return; }
     var t = spot(wg, l);
     if (t.quad >= p.channel_quads) { return; }
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             let h = t.row + p.pad_top;
             let w = t.column + p.pad_left;
@@ -313,7 +313,7 @@ fn avg_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
             dx[at] = sum;
 #end
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end
@@ -348,11 +348,11 @@ fn global_avg_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_inv
     var t = spot(wg, l);
     if (t.quad >= p.channel_quads) { return; }
     let g = dy[t.image * p.channel_quads + t.quad] / f32(p.rows * p.columns);
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             dx[((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad] = g;
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end
@@ -395,13 +395,13 @@ fn global_max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_inv
     if (t.quad >= p.channel_quads) { return; }
     let g = dy[t.image * p.channel_quads + t.quad];
     let index = won[t.image * p.channel_quads + t.quad];
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             let pixel = t.row * p.columns + t.column;
             dx[(t.image * p.rows * p.columns + pixel) * p.channel_quads + t.quad] =
                 select(vec4<f32>(), g, index == vec4<f32>(f32(pixel)));
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end

@@ -10,7 +10,7 @@
 #import pixels
 struct Params {
     grid_first: u32, grid_width: u32, grid_count: u32,
-    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32,
+    rows: u32, columns: u32, column_blocks: u32, channel_quads: u32, channel_blocks: u32, lane_bits: u32, repeat: u32,
     other_rows: u32, other_columns: u32,
     row_mul: i32, row_add: i32, row_den: i32, row_inverse: f32,
     column_mul: i32, column_add: i32, column_den: i32, column_inverse: f32,
@@ -48,7 +48,7 @@ fn resize(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l:
     let upper = (t.image * p.other_rows + row.low) * p.other_columns;
     let lower = (t.image * p.other_rows + row.high) * p.other_columns;
     let first = (t.image * p.rows + t.row) * p.columns;
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             let column = tap(t.column, p.column_mul, p.column_add, p.column_den, p.column_inverse, p.other_columns);
             let a = x[(upper + column.low) * p.channel_quads + t.quad];
@@ -59,7 +59,7 @@ fn resize(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l:
             let below = c * (1.0 - column.t) + d * column.t;
             y[(first + t.column) * p.channel_quads + t.quad] = above * (1.0 - row.t) + below * row.t;
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end
@@ -81,7 +81,7 @@ fn resize_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_i
     let row_near = i32(floor(f32(t.row) * p.row_ratio + p.row_centre));
     let row_begin = u32(max(row_near - p.row_reach, 0));
     let row_end = u32(clamp(row_near + p.row_reach + 1, 0, i32(p.other_rows)));
-    for (var i = 0u; i < REPEAT; i++) {
+    for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             let near = i32(floor(f32(t.column) * p.column_ratio + p.column_centre));
             let begin = u32(max(near - p.column_reach, 0));
@@ -104,7 +104,7 @@ fn resize_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_i
             }
             dx[((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad] = sum;
         }
-        t.column += 64u / LANES;
+        t.column += 64u >> p.lane_bits;
     }
 }
 #end

@@ -1,10 +1,9 @@
-// Kernels over the pixels of an N H W C image: a workgroup of 64 threads owns LANES quads of channels (a power of two)
-// of 64 / LANES columns, REPEAT times, of one row of one image. A division costs software Vulkan some 200 cycles a subgroup,
-// so the group is decoded once and the repeats share it.
-// Params MUST have: images_rows (N * rows), rows, columns, column_blocks, channel_quads, channel_blocks.
+// Kernels over the pixels of an N H W C image: a workgroup of 64 threads owns 2^lane_bits quads of channels
+// of 64 >> lane_bits columns, `repeat` times, of one row of one image. Both are fields, not baked: each network would bring several
+// pipelines of each kernel, and a driver that unrolls a known number of repeats takes a second for one. A division costs
+// software Vulkan some 200 cycles a subgroup, so the group is decoded once and the repeats share it.
+// Params MUST have: images_rows (N * rows), rows, columns, column_blocks, channel_quads, channel_blocks, lane_bits, repeat.
 #import grid
-#param LANES = 8
-#param REPEAT = 4
 struct Spot { image: u32, row: u32, column: u32, quad: u32 }
 fn spot(wg: vec3<u32>, l: vec3<u32>) -> Spot {
     let group = grid_group(wg);
@@ -17,7 +16,7 @@ fn spot(wg: vec3<u32>, l: vec3<u32>) -> Spot {
     return Spot(
         image,
         image_row - image * p.rows,
-        column_block * (64u / LANES * REPEAT) + l.x / LANES,
-        channel_block * LANES + l.x % LANES,
+        column_block * ((64u >> p.lane_bits) * p.repeat) + (l.x >> p.lane_bits),
+        (channel_block << p.lane_bits) + (l.x & ((1u << p.lane_bits) - 1u)),
     );
 }

@@ -5,9 +5,9 @@ use crate::graph::{Shape, shape};
 
 /// What a kernel over pixels is launched with.
 pub(super) struct Pixels {
-    /// `LANES` and `REPEAT`.
+    /// Nothing at first.
     pub baked: Vec<(&'static str, i64)>,
-    /// `rows`, `columns`, `column_blocks`, `channel_quads`, `channel_blocks`.
+    /// `rows`, `columns`, `column_blocks`, `channel_quads`, `channel_blocks`, `lane_bits`, `repeat`.
     pub params: Vec<(&'static str, Word)>,
     /// Workgroups.
     pub groups: usize,
@@ -30,7 +30,8 @@ pub(super) fn grid([n, h, w]: [usize; 3], quads: usize, most: usize) -> Pixels {
         ("column_blocks", Word::from(column_blocks)),
         ("channel_quads", Word::from(quads)),
         ("channel_blocks", Word::from(channel_blocks)),
+        ("lane_bits", Word::from(lanes.trailing_zeros())),
+        ("repeat", Word::from(repeat)),
     ];
-    let baked = vec![("LANES", lanes as i64), ("REPEAT", repeat as i64)];
-    Pixels { baked, params, groups: n * h * column_blocks * channel_blocks }
+    Pixels { baked: Vec::new(), params, groups: n * h * column_blocks * channel_blocks }
 }
