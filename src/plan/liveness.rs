@@ -47,6 +47,24 @@ pub fn assign(lifetimes: &[Lifetime]) -> Slots {
     slots
 }
 
+/// The most words that live at once, and the first step at which they do.
+pub fn peak(lifetimes: &[Lifetime]) -> (usize, usize) {
+    let steps = lifetimes.iter().map(|l| l.last + 1).max().unwrap_or(0);
+    let mut change = vec![0isize; steps + 1];
+    for l in lifetimes {
+        change[l.first] += l.words as isize;
+        change[l.last + 1] -= l.words as isize;
+    }
+    let (mut live, mut most) = (0, (0, 0));
+    for (step, d) in change.into_iter().enumerate() {
+        live += d;
+        if live > most.0 {
+            most = (live, step);
+        }
+    }
+    (most.0 as usize, most.1)
+}
+
 /// One slot a value.
 pub fn separate(lifetimes: &[Lifetime]) -> Slots {
     Slots { slot: (0..lifetimes.len()).collect(), words: lifetimes.iter().map(|l| l.words).collect() }
@@ -61,6 +79,8 @@ mod tests {
     fn a_chain_needs_two_slots() {
         let chain: Vec<_> = (0..10).map(|i| Lifetime { words: 100, first: i, last: i + 1 }).collect();
         assert_eq!(assign(&chain).words, [100, 100]);
+        assert_eq!(peak(&chain), (200, 1));
+        assert_eq!(peak(&[]), (0, 0));
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 
 mod build;
 mod draft;
+mod forecast;
 pub mod fuse;
 pub mod liveness;
 mod moments;
@@ -12,14 +13,18 @@ mod profile;
 mod replay;
 mod report;
 pub mod slices;
+mod target;
 mod texels;
 mod weights;
 
 pub use draft::{kernels, update_kernels};
+pub(crate) use forecast::with_largest_batch;
+pub use forecast::{forecast, largest_batch};
 pub use moments::Moment;
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
 pub use report::MemoryReport;
+pub use target::Target;
 pub use weights::{Slot, Weights};
 
 use crate::error::Result;
@@ -157,7 +162,7 @@ impl Plan {
     /// [`crate::Error::Memory`] before anything is allocated when a buffer exceeds the adapter's binding size or the whole exceeds
     /// the budget; [`crate::Error::Usage`] when the weights do not fit the graph.
     pub fn compile(gpu: &Gpu, graph: &Graph, weights: &Rc<Weights>, spec: &PlanSpec) -> Result<Plan> {
-        let draft = draft::Draft::new(gpu, graph, weights, spec)?;
+        let draft = draft::Draft::new(&Target::of(gpu), graph, &weights.layout, spec)?;
         build::build(gpu, weights.clone(), draft)
     }
 

@@ -16,6 +16,12 @@ pub struct MemoryReport {
     pub activations: u64,
     /// Activations and workspaces if nothing were shared.
     pub unshared: u64,
+    /// Of activations and workspaces: the most that lives at once. No sharing takes less.
+    pub live: u64,
+    /// Layer and operation at which that is.
+    pub peak: String,
+    /// The most scratch memory that one operation takes; a part of `activations`.
+    pub workspace: u64,
     /// Inputs, staging and read-back rings, uniforms, scratch textures.
     pub transfer: u64,
     /// The largest activation: layer, shape, bytes.

@@ -9,11 +9,11 @@ use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Shape};
+use crate::graph::{Graph, Shape, Tensor};
 use crate::models::Network;
 use crate::nn::{DROPOUT_INPUT, Layers, Optimizer, ParamStore, Schedule, Trainable};
 use crate::ops::{AugmentOptions, Border, Smoothing};
-use crate::plan::{Feed, Plan, StepResult};
+use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, with_largest_batch};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -103,9 +103,10 @@ pub struct Fit {
 /// adapter, the very bits of one that was never stopped.
 ///
 /// # Errors
-/// [`Error::Usage`] for batch 0, no training images, or a checkpoint of another run; [`Error::Memory`] when the plan does not
-/// fit, before the first step; [`Error::Numerics`] when the loss is not finite, naming epoch and step; [`Error::Format`] for a
-/// damaged checkpoint, [`Error::Io`] when one cannot be written; device errors.
+/// [`Error::Usage`] for batch 0, no training images, or a checkpoint of another run; [`Error::Data`] for a label outside of the
+/// classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest batch that does;
+/// [`Error::Numerics`] when the loss is not finite, naming epoch and step; [`Error::Format`] for a damaged checkpoint,
+/// [`Error::Io`] when one cannot be written; device errors.
 pub fn fit(
     gpu: &Gpu,
     network: &Network,
@@ -120,13 +121,9 @@ pub fn fit(
     }
     let batch = options.batch;
     let [_, height, width] = train.shape;
+    check_labels(&options.label, classes, &[train.items, validation.items])?;
     let graph = Graph::new();
-    let images = graph.input("images", train.batch_shape(batch));
-    let labels = graph.input_integers("labels", batch);
-    let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
-    let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
-    let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
-    let out = network.record(&graph, x, classes, &layers);
+    let step = Step::record(&graph, network, train, (classes, batch), options);
     let dropout = graph.find_input(DROPOUT_INPUT);
     let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
     // Only what this part of the network uses goes to the device.
@@ -139,12 +136,15 @@ pub fn fit(
         }
     }
     let weights = Rc::new(used.upload(gpu)?);
-    let class_weights =
-        options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
-    let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, class_weights);
-    let mut spec = options.optimizer.step_of(loss);
-    spec.outputs.push(out.logits);
-    let mut plan = Plan::compile(gpu, &graph, &weights, &spec)?;
+    let Step { images, labels, affine, class_weights, .. } = step;
+    let spec = step.spec(options);
+    let mut plan = Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| {
+        with_largest_batch(e, &Target::of(gpu), batch, |n| {
+            let graph = Graph::new();
+            let step = Step::record(&graph, network, train, (classes, n), options);
+            forecast(&Target::of(gpu), &graph, &step.spec(options))
+        })
+    })?;
     let size = batch.min(validation.items.len().max(1));
     let mut predictor = Predictor::new(gpu, network, &weights, (validation, classes, size), options.normalize)?;
 
@@ -268,6 +268,55 @@ pub fn fit(
     }
     progress.finish();
     Ok(fit)
+}
+
+/// A training step as it is recorded.
+#[derive(Clone, Copy)]
+struct Step<'g> {
+    images: Tensor<'g>,
+    labels: Tensor<'g>,
+    affine: Option<Tensor<'g>>,
+    class_weights: Option<Tensor<'g>>,
+    loss: Tensor<'g>,
+    logits: Tensor<'g>,
+}
+
+impl<'g> Step<'g> {
+    fn record(
+        graph: &'g Graph,
+        network: &Network,
+        train: &Samples,
+        (classes, batch): (usize, usize),
+        options: &FitOptions,
+    ) -> Step<'g> {
+        let images = graph.input("images", train.batch_shape(batch));
+        let labels = graph.input_integers("labels", batch);
+        let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
+        let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
+        let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
+        let logits = network.record(graph, x, classes, &layers).logits;
+        let class_weights =
+            options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
+        let (loss, _) = logits.cross_entropy(labels, Smoothing::None, class_weights);
+        Step { images, labels, affine, class_weights, loss, logits }
+    }
+
+    fn spec<'o>(&self, options: &'o FitOptions) -> PlanSpec<'o, 'g> {
+        let mut spec = options.optimizer.step_of(self.loss);
+        spec.outputs.push(self.logits);
+        spec
+    }
+}
+
+/// A label that is no class would count for nothing in the loss, silently.
+fn check_labels(label: &str, classes: usize, parts: &[&[(usize, usize)]]) -> Result<()> {
+    match parts.iter().copied().flatten().find(|(_, class)| *class >= classes) {
+        None => Ok(()),
+        Some((image, class)) => Err(Error::Data(format!(
+            "{label}: image {image} has the label {class}; there are {classes} classes, 0 to {}",
+            classes.saturating_sub(1)
+        ))),
+    }
 }
 
 fn at_epoch(label: &str, epoch: usize, step: usize) -> Error {
