@@ -9,7 +9,7 @@ use radiograd::data::phantom;
 use radiograd::data::planes::{self, load_planes};
 use radiograd::data::split::{holdout, rng};
 use radiograd::data::table::{Dataset, OpenOptions, plain};
-use radiograd::explain::GradCam;
+use radiograd::explain::{CamOptions, GradCam};
 use radiograd::files::write_atomic;
 use radiograd::gpu::{AdapterChoice, GpuOptions};
 use radiograd::models::{Head, Network, Pooling};
@@ -94,7 +94,7 @@ struct Options {
     /// Augmented views of each image whose features are computed as well.
     #[arg(long, default_value_t = 0)]
     views: usize,
-    /// Synthetic patients, about two images each.
+    /// Synthetic patients, about two images each; 16 or more.
     #[arg(long)]
     patients: Option<usize>,
     /// Keep no features on disk.
@@ -210,7 +210,7 @@ impl Cohort {
                     let (a, b) = (phantom::MIN_SIDE, phantom::MAX_SIDE);
                     return Err(Error::Usage(format!("--side {side}: synthetic radiographs have {a} to {b} pixels")));
                 }
-                let patients = o.patients.unwrap_or(if o.smoke { 16 } else { 120 }).clamp(8, 100_000);
+                let patients = o.patients.unwrap_or(if o.smoke { 16 } else { 120 }).clamp(16, 100_000);
                 let all = phantom::generate(o.seed, patients, side);
                 let classes = phantom::CLASSES.map(String::from).to_vec();
                 let labels: Vec<usize> = all.iter().map(|p| p.class).collect();
@@ -459,11 +459,12 @@ fn explain(
     let sizes = (&samples, classes, items.len());
     let mut predictor = radiograd::train::Predictor::new(gpu, network, &weights, sizes, normalize)?;
     let said: Vec<usize> = predictor.logits(gpu, &samples)?.iter().map(|l| radiograd::train::argmax(l)).collect();
-    let mut cam = GradCam::new(gpu, network, &weights, (side, classes, items.len()), normalize)?;
+    let options = CamOptions::new(side, classes).batch(items.len()).normalize(normalize);
+    let mut cam = GradCam::new(gpu, network, &weights, &options)?;
     for (i, (e, (image, class))) in cam.explain(gpu, &samples, &said)?.iter().zip(items).enumerate() {
         let plane = &cohort.pixels[image * side * side..][..side * side];
         let gray: Vec<u8> = plane.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-        let empty = if e.peak > 0.0 { "" } else { ", no evidence anywhere" };
+        let empty = if e.is_empty() { ", no evidence anywhere" } else { "" };
         let (truth, predicted) = (&cohort.classes[*class], &cohort.classes[e.target]);
         let caption =
             format!("true {truth}, predicted {predicted}, p = {:.2}{empty}", probabilities(&e.logits)[e.target]);
