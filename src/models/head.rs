@@ -69,10 +69,14 @@ impl Head {
         Head { pooling, hidden: hidden.iter().map(layer).collect(), activation: Activation::Relu, out: out.into() }
     }
 
+    /// Names of its layers.
+    pub fn layers(&self) -> impl Iterator<Item = &str> {
+        self.hidden.iter().map(|h| h.name.as_str()).chain([self.out.as_str()])
+    }
+
     /// Whether a parameter of this name belongs to the head.
     pub fn owns(&self, parameter: &str) -> bool {
-        let names = self.hidden.iter().map(|h| h.name.as_str()).chain([self.out.as_str()]);
-        names.into_iter().any(|n| parameter.strip_prefix(n).is_some_and(|rest| rest.starts_with('.')))
+        self.layers().any(|n| parameter.strip_prefix(n).is_some_and(|rest| rest.starts_with('.')))
     }
 
     /// The vector that the dense layers read, or the map itself for [`Pooling::Flatten`].
