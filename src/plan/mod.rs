@@ -21,7 +21,7 @@ pub(crate) use forecast::with_largest_batch;
 pub use forecast::{forecast, largest_batch};
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
-pub use report::MemoryReport;
+pub use report::{MemoryReport, bytes};
 pub use target::Target;
 pub use weights::{Slot, Weights};
 

@@ -1,0 +1,7 @@
+//! `radiograd predict`.
+use clap::Args;
+use radiograd::Result;
+/// Predict.
+#[derive(Args)]
+pub struct Arguments {}
+pub fn run(_: &Arguments) -> Result<()> { Ok(()) }
