@@ -101,6 +101,8 @@ pub struct Network {
     pub head: Head,
     /// How a grey image meets a first filter of three channels.
     pub grey: Grey,
+    /// How a grey image in [0, 1] is scaled for each of three channels; as it is without.
+    pub preprocess: Option<Preprocess>,
     part: Part,
 }
 
@@ -119,6 +121,7 @@ impl Network {
             architecture,
             head: (architecture.head)(),
             grey: Grey::default(),
+            preprocess: None,
             part: Part::Whole,
         })
     }
@@ -131,6 +134,11 @@ impl Network {
     /// The same network for grey images by this means.
     pub fn with_grey(self, grey: Grey) -> Network {
         Network { grey, ..self }
+    }
+
+    /// The same network for grey images in [0, 1], whose three channels it scales like this itself.
+    pub fn with_preprocess(self, preprocess: Preprocess) -> Network {
+        Network { preprocess: Some(preprocess), ..self }
     }
 
     /// Channels of the first filter.
@@ -179,7 +187,8 @@ impl Network {
     /// A grey image as the channels of the first filter.
     fn expand<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
         let (_, c, _, _) = x.nchw();
-        if c == 1 && self.channels() == 3 { x.replicate([1.0; 3], [0.0; 3]) } else { x }
+        let (scale, shift) = self.preprocess.map_or(([1.0; 3], [0.0; 3]), Preprocess::channels);
+        if c == 1 && self.channels() == 3 { x.replicate(scale, shift) } else { x }
     }
 
     /// The same network from the base's features on: what trains when the base is frozen. Its parameters have the same
