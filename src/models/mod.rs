@@ -11,6 +11,8 @@ mod registry;
 mod resnet;
 mod small;
 pub mod summary;
+#[cfg(test)]
+mod testing;
 mod vgg;
 mod xception;
 mod zhong;
@@ -101,7 +103,7 @@ pub struct Network {
     pub head: Head,
     /// How a grey image meets a first filter of three channels.
     pub grey: Grey,
-    /// How a grey image in [0, 1] is scaled for each of three channels; as it is without.
+    /// How a grey pixel in [0, 1] becomes the three channels of [`Grey::Replicate`]; without it, each is the pixel itself.
     pub preprocess: Option<Preprocess>,
     part: Part,
 }
@@ -136,9 +138,25 @@ impl Network {
         Network { grey, ..self }
     }
 
-    /// The same network for grey images in [0, 1], whose three channels it scales like this itself.
+    /// The same network, where grey pixels in [0, 1] become three channels as published weights saw them. Give the network
+    /// pixels as they are, then.
     pub fn with_preprocess(self, preprocess: Preprocess) -> Network {
         Network { preprocess: Some(preprocess), ..self }
+    }
+
+    /// The base in words: two networks with the same words and weights compute the same features.
+    pub fn describe_base(&self) -> String {
+        let Network { name, grey, preprocess, head, part, .. } = self;
+        let part = if *part == Part::Head { ", from its features on" } else { "" };
+        let channels = preprocess.map_or("as they are", Preprocess::name);
+        format!("{name}, {:?} pooling, grey {grey:?}, channels {channels}{part}", head.pooling)
+    }
+
+    /// Names of the base's parameters in the order of its layers.
+    pub fn base_parameters(&self, side: usize) -> Vec<String> {
+        let graph = Graph::new();
+        self.record_base(graph.input("images", Shape::image(1, 1, side, side)));
+        graph.params().into_iter().map(|p| p.0).collect()
     }
 
     /// Channels of the first filter.

@@ -161,8 +161,8 @@ pub(super) fn reflect(draft: &Draft) -> Result<Vec<Reflection>> {
             Some(r) => r.clone(),
             None => known.entry(&l.key).or_insert(kernel::parse(&l.key)?.1).clone(),
         };
-        if reflection.writes.len() != l.buffers.len() {
-            let (given, bound) = (l.buffers.len(), reflection.writes.len());
+        if reflection.writes.len() != step.bound.len() {
+            let (given, bound) = (step.bound.len(), reflection.writes.len());
             return Err(Error::Internal(format!(
                 "{} / {}: {given} buffers given, {bound} bound",
                 step.path, l.key.entry

@@ -146,6 +146,11 @@ impl Weights {
         self.layout.slot(name)
     }
 
+    /// All places, trainable parameters first.
+    pub fn slots(&self) -> &[Slot] {
+        &self.layout.slots
+    }
+
     pub(crate) fn buffer(&self, slot: &Slot) -> &wgpu::Buffer {
         let chunks = if slot.trainable { &self.trainable } else { &self.frozen };
         &chunks[slot.chunk].buffer

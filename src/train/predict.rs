@@ -89,7 +89,7 @@ impl Predictor {
         let mut all = Vec::with_capacity(samples.items.len());
         let positions: Vec<usize> = (0..samples.items.len()).collect();
         for part in positions.chunks(self.batch) {
-            samples.fill(&mut batch, part, self.batch, self.normalize, None);
+            samples.fill(&mut batch, (part, &[]), self.batch, self.normalize, None);
             self.plan.step_by_id(gpu, &[(self.input, Feed::F32(&batch.pixels))])?;
             counts.push_back(part.len());
             let done: Vec<StepResult> = self.plan.results().collect();
