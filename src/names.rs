@@ -1,11 +1,17 @@
 //! "Did you mean": the names nearest to one that is not there.
 
-/// "did you mean 'a' or 'b'? There is a, b, c" for an unknown `name`, or the list alone when nothing is near.
+/// Most names that are listed.
+const LISTED: usize = 24;
+
+/// "did you mean 'a' or 'b'? There is a, b, c" for an unknown `name`, or the list alone when nothing is near; of a long list
+/// the beginning.
 pub fn nearest(name: &str, names: &[&str]) -> String {
     let near = |n: &str| strsim::jaro_winkler(&name.to_lowercase(), &n.to_lowercase());
     let mut ranked: Vec<(f64, &str)> = names.iter().map(|n| (near(n), *n)).filter(|(s, _)| *s > 0.75).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    let list = names.join(", ");
+    let more = names.len().saturating_sub(LISTED);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let list = names[..names.len() - more].join(", ") + &tail;
     match ranked.iter().map(|(_, n)| format!("'{n}'")).take(3).collect::<Vec<_>>().join(" or ") {
         near if near.is_empty() => format!("there is {list}"),
         near => format!("did you mean {near}? There is {list}"),
@@ -21,6 +27,9 @@ mod tests {
         let names = ["vgg16", "vgg19", "resnet50", "detl12"];
         assert!(nearest("resnet5", &names).starts_with("did you mean 'resnet50'? There is vgg16, vgg19"));
         assert!(nearest("VGG-16", &names).starts_with("did you mean 'vgg16' or 'vgg19'?"));
+        let many: Vec<String> = (0..30).map(|i| format!("layer{i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(nearest("qqq", &many).ends_with("layer22, layer23 and 6 more"));
         assert_eq!(nearest("qqq", &names), "there is vgg16, vgg19, resnet50, detl12");
     }
 }

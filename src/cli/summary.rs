@@ -79,14 +79,16 @@ pub fn run(a: &Arguments) -> Result<()> {
         trainable: a.trainable.clone(),
     };
     // What cannot be is said before a device is looked for.
-    network.check_input(a.input.unwrap_or([network.channels(), network.architecture.side, network.architecture.side]))?;
+    network.check_input(a.input.unwrap_or([
+        network.channels(),
+        network.architecture.side,
+        network.architecture.side,
+    ]))?;
     let device = a.device.options()?;
     let target = match Gpu::with(&device) {
         Ok(gpu) => Target::of(&gpu),
         // Whoever names an adapter wants that one.
-        Err(Error::NoAdapter(_)) if a.device.adapter.is_none() => {
-            Target::portable().with_budget(device.memory)
-        }
+        Err(Error::NoAdapter(_)) if a.device.adapter.is_none() => Target::portable().with_budget(device.memory),
         Err(e) => return Err(e),
     };
     let summary = network.summary(&target, &options)?;

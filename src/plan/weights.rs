@@ -66,10 +66,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Memory`] when one exceeds the largest buffer, with the figures.
-    pub(crate) fn new<'a>(
-        target: &Target,
-        params: impl IntoIterator<Item = (&'a str, Shape, bool)>,
-    ) -> Result<Layout> {
+    pub(crate) fn new<'a>(target: &Target, params: impl IntoIterator<Item = (&'a str, Shape, bool)>) -> Result<Layout> {
         let params: Vec<_> = params.into_iter().collect();
         // A larger parameter has a chunk of its own and is bound in pieces.
         let limit = target.binding_words().min((target.max_buffer / 4) as usize);

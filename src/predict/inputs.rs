@@ -60,8 +60,7 @@ mod tests {
         #[cfg(unix)]
         std::os::unix::fs::symlink(dir.path(), dir.path().join("b/circle")).unwrap();
         let found = images(&[dir.path().join("notes.txt"), dir.path().to_path_buf()]).unwrap();
-        let names: Vec<_> =
-            found.iter().map(|p| p.strip_prefix(dir.path()).unwrap().display().to_string()).collect();
+        let names: Vec<_> = found.iter().map(|p| p.strip_prefix(dir.path()).unwrap().display().to_string()).collect();
         assert_eq!(names, ["notes.txt", "a.jpg", "b/2.jpeg", "b/c/1.png", "z.PNG"]);
         assert_eq!(images(&[dir.path().join("gone.png")]).unwrap_err().exit_code(), 2);
         std::fs::create_dir(dir.path().join("empty")).unwrap();

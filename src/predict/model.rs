@@ -109,7 +109,9 @@ fn grey(
     if one {
         if let Some(wish) = options.grey {
             let wish = if wish == Grey::Fold { "fold" } else { "replicate" };
-            return Err(Error::Usage(format!("--grey {wish}: the first filter of these {name} weights has one channel")));
+            return Err(Error::Usage(format!(
+                "--grey {wish}: the first filter of these {name} weights has one channel"
+            )));
         }
         let fold = network.architecture.channels == 3;
         return Ok(if fold { network.clone().with_grey(Grey::Fold) } else { network.clone() });

@@ -57,8 +57,7 @@ pub fn run(
     let batch = options.batch.min(files.len().max(1));
     let empty = Samples { data: &[], mirrored: None, shape: [1, side, side], items: &[] };
     let weights = Rc::new(model.params.upload(gpu)?);
-    let mut predictor =
-        Predictor::new(gpu, &model.network, &weights, (&empty, model.outputs, batch), model.normalize)?;
+    let mut predictor = Predictor::new(gpu, &model.network, &weights, (&empty, model.outputs, batch), model.normalize)?;
     let start = Instant::now();
     let mut outcome = Outcome::default();
     let mut progress = Progress::new("predict", files.len() as u64, "images", options.quiet);
@@ -84,7 +83,9 @@ pub fn run(
                         paths.push(path.as_path());
                     }
                     Err(reason) if options.skip_bad => outcome.skipped.push((path.clone(), reason)),
-                    Err(reason) => return Err(Error::format(path, format!("{reason} (--skip-bad goes on without it)"))),
+                    Err(reason) => {
+                        return Err(Error::format(path, format!("{reason} (--skip-bad goes on without it)")));
+                    }
                 }
             }
             let items: Vec<(usize, usize)> = (0..paths.len()).map(|i| (i, 0)).collect();
@@ -111,11 +112,9 @@ pub fn run(
     progress.line(&format!("{} images in {seconds:.1} s, {rate:.0} img/s{}", outcome.predicted, note(&outcome)));
     progress.finish();
     match outcome.skipped.first() {
-        Some((path, reason)) if outcome.predicted == 0 => Err(Error::Data(format!(
-            "none of {} images can be used; first: {}: {reason}",
-            files.len(),
-            path.display()
-        ))),
+        Some((path, reason)) if outcome.predicted == 0 => {
+            Err(Error::Data(format!("none of {} images can be used; first: {}: {reason}", files.len(), path.display())))
+        }
         _ => Ok(outcome),
     }
 }

@@ -122,7 +122,9 @@ impl Card {
         }
         let side = match metadata.get("side") {
             None => architecture.side,
-            Some(text) => text.parse().map_err(|_| bad(format!("its side is '{text}', needed is a number of pixels")))?,
+            Some(text) => {
+                text.parse().map_err(|_| bad(format!("its side is '{text}', needed is a number of pixels")))?
+            }
         };
         network.check_side(side).map_err(|e| bad(e.to_string()))?;
         let scaling = match (metadata.get("input"), number("mean")?, number("scale")?) {
@@ -145,8 +147,7 @@ mod tests {
 
     #[test]
     fn a_description_survives_the_file() {
-        let network =
-            Network::named("resnet50").unwrap().with_head(Head::new(Pooling::GlobalAverage, &[128, 64], 0.5));
+        let network = Network::named("resnet50").unwrap().with_head(Head::new(Pooling::GlobalAverage, &[128, 64], 0.5));
         let classes: Vec<String> = ["normal", "viral"].map(String::from).to_vec();
         for scaling in [Scaling::Same(Normalize::CENTERED), Scaling::Channels(Preprocess::ImageNet)] {
             let card = Card { network: network.clone(), side: 96, classes: classes.clone(), scaling };
@@ -163,7 +164,9 @@ mod tests {
         let read = Card::read(Path::new("w"), &folded.metadata(), None).unwrap();
         assert_eq!((read.network.channels(), read.scaling.split().1), (1, None));
         // A file of before there were heads: what its network has.
-        let old = Metadata::from([("network", "detl12"), ("side", "64"), ("mean", "0.5"), ("scale", "4")].map(|(k, v)| (k.into(), v.into())));
+        let old = Metadata::from(
+            [("network", "detl12"), ("side", "64"), ("mean", "0.5"), ("scale", "4")].map(|(k, v)| (k.into(), v.into())),
+        );
         let read = Card::read(Path::new("w"), &old, None).unwrap();
         assert_eq!((read.scaling, read.classes.len()), (Scaling::Same(Normalize::CENTERED), 0));
     }

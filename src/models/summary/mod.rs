@@ -8,9 +8,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Node, NodeId, Origin, Shape, ValueId, downcast};
 use crate::nn::layers::is_statistic;
 use crate::nn::{Layers, Optimizer, Trainable};
-use crate::ops::{
-    AvgPool, BinaryCrossEntropy, Conv2d, DepthwiseConv2d, Dropout, MaxPool, Smoothing, Window, ZeroPad,
-};
+use crate::ops::{AvgPool, BinaryCrossEntropy, Conv2d, DepthwiseConv2d, Dropout, MaxPool, Smoothing, Window, ZeroPad};
 use crate::plan::{MemoryReport, PlanSpec, Target, forecast, largest_batch};
 use std::collections::HashMap;
 
@@ -131,7 +129,11 @@ impl Network {
     pub fn check_input(&self, [c, h, w]: [usize; 3]) -> Result<()> {
         let need = self.channels();
         if c != need && c != 1 {
-            let or = if need == 1 { "1 channel".into() } else { format!("{need} channels, or 1 that is given {need} times") };
+            let or = if need == 1 {
+                "1 channel".into()
+            } else {
+                format!("{need} channels, or 1 that is given {need} times")
+            };
             return Err(Error::Usage(format!("{}: images of {c} channels, needed is {or}", self.name)));
         }
         self.check_side(h).and_then(|()| self.check_side(w))
