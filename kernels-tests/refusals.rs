@@ -2,10 +2,11 @@
 
 use crate::{Test, gpu, open, plain, refusal};
 use radiograd::gpu::AdapterChoice;
-use radiograd::models::detl12;
+use radiograd::models::{Network, detl12};
 use radiograd::nn::{Layers, ParamStore};
 use radiograd::ops::{Geometry, Smoothing, Window};
 use radiograd::plan::IN_FLIGHT;
+use radiograd::train::{FitOptions, Samples, fit};
 use radiograd::{Error, Feed, Gpu, GpuOptions, Graph, Plan, PlanSpec, Shape, Weights};
 use std::rc::Rc;
 
@@ -17,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("refusals::unknown_adapters_and_rows", unknown_adapters_and_rows),
     ("refusals::feeds_that_do_not_fit", feeds_that_do_not_fit),
     ("refusals::weights_of_another_network", weights_of_another_network),
+    ("refusals::trainings_that_cannot_be", trainings_that_cannot_be),
 ];
 
 fn a_plan_beyond_the_budget() {
@@ -201,4 +203,31 @@ fn weights_of_another_network() {
         let Err(e) = Plan::compile(gpu(), &a, &weights, &spec) else { panic!("accepted: {part}") };
         assert!(e.to_string().contains(part) && e.exit_code() == 2, "{e}");
     }
+}
+
+fn trainings_that_cannot_be() {
+    let small = open(GpuOptions { memory: Some(60_000_000), ..GpuOptions::default() });
+    let net = Network::named("gaowang").unwrap_or_else(|e| panic!("{e}"));
+    let params = net.init(64, 2, 1);
+    let data = vec![0.5; 2 * 64 * 64];
+    let good: Vec<(usize, usize)> = (0..128).map(|i| (i % 2, i % 2)).collect();
+    let attempt = |items: &[(usize, usize)], batch: usize| {
+        let part = |items| Samples { data: &data, mirrored: None, shape: [1, 64, 64], items };
+        let options = FitOptions { batch, epochs: 1, quiet: true, ..FitOptions::default() };
+        fit(&small, &net, &params, 2, (&part(items), &part(&good[..2])), &options)
+    };
+    let refused = |items: &[(usize, usize)], batch: usize, code: u8, parts: &[&str]| {
+        let Err(e) = attempt(items, batch) else { panic!("accepted: {parts:?}") };
+        assert_eq!(e.exit_code(), code, "{e}");
+        parts.iter().for_each(|p| assert!(e.to_string().contains(p), "'{p}' is missing in: {e}"));
+        e.to_string()
+    };
+    refused(&[(0, 1), (1, 2)], 2, 5, &["image 1 has the label 2", "2 classes, 0 to 1"]);
+    refused(&good, 0, 2, &["batch 0"]);
+    let told = refused(&good, 128, 4, &["batch 128 does not fit", "60.0 MB", "largest conv1"]);
+    // What it says would fit does, and one image more does not.
+    let number = told.split("the largest that does is ").nth(1).and_then(|t| t.split(' ').next()?.parse().ok());
+    let largest: usize = number.unwrap_or_else(|| panic!("{told}"));
+    attempt(&good[..largest], largest).unwrap_or_else(|e| panic!("{largest}: {e}"));
+    refused(&good, largest + 1, 4, &["does not fit"]);
 }

@@ -15,7 +15,8 @@
 //! 5. [`nn`], [`models`]: layers, initialisation, optimizers, and the networks of the papers.
 //! 6. [`data`], [`train`], [`eval`], [`explain`], [`report`], [`weights`]: from image files to figures with intervals,
 //!    heat maps and a page that shows them.
-//! 7. [`papers`]: whole protocols; [`papers::detl`] is the first.
+//! 7. [`predict`]: from a weights file and image files to a table of probabilities.
+//! 8. [`papers`]: whole protocols; [`papers::detl`] is the first.
 //!
 //! ```no_run
 //! use radiograd::{Feed, Gpu, Graph, Plan, PlanSpec, Shape};
@@ -53,6 +54,7 @@ pub mod nn;
 pub mod ops;
 pub mod papers;
 pub mod plan;
+pub mod predict;
 pub mod report;
 pub mod selftest;
 pub mod train;

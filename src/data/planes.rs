@@ -244,7 +244,8 @@ fn load_one(root: &Path, name: &Path, side: usize, plane: &mut [f32], packs: Opt
 /// Largest file that is read; a radiograph has some megabytes.
 const MAX_FILE: u64 = 1 << 30;
 
-fn read_image(path: &Path) -> Result<Vec<u8>, String> {
+/// The bytes of an image file.
+pub(crate) fn read_image(path: &Path) -> Result<Vec<u8>, String> {
     let meta = std::fs::metadata(path).map_err(|e| format!("cannot read: {e}"))?;
     // A named pipe or a device would block for ever.
     if !meta.is_file() {

@@ -2,9 +2,11 @@
 
 use crate::graph::Tensor;
 use crate::nn::Layers;
+use serde::{Deserialize, Serialize};
 
 /// How the base's output becomes a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pooling {
     /// The mean of each channel.
     GlobalAverage,
@@ -15,7 +17,8 @@ pub enum Pooling {
 }
 
 /// The nonlinearity of the hidden layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// max(x, 0).
     Relu,
@@ -24,7 +27,8 @@ pub enum Activation {
 }
 
 /// A hidden dense layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Hidden {
     /// Name of its parameters: `head.fc1`.
     pub name: String,
@@ -35,7 +39,8 @@ pub struct Hidden {
 }
 
 /// Pooling, hidden layers, and the layer with as many outputs as there are classes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Head {
     /// How the base's output becomes a vector.
     pub pooling: Pooling,

@@ -10,6 +10,7 @@ mod inception_v3;
 mod registry;
 mod resnet;
 mod small;
+pub mod summary;
 #[cfg(test)]
 mod testing;
 mod vgg;

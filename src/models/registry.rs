@@ -1,6 +1,7 @@
 //! What is known of each network: input, preprocessing of its published weights, parameters, licence.
 
 use super::{Base, Head, Pooling};
+use crate::error::{Error, Result};
 use crate::graph::Tensor;
 use crate::nn::Layers;
 
@@ -31,7 +32,30 @@ impl Preprocess {
         }
     }
 
-    /// Its name in files and reports.
+    /// All of them.
+    pub const ALL: [Preprocess; 4] = [Preprocess::Unit, Preprocess::Signed, Preprocess::ImageNet, Preprocess::Caffe];
+
+    /// Its name in weights files and on the command line.
+    pub fn key(self) -> &'static str {
+        match self {
+            Preprocess::Unit => "unit",
+            Preprocess::Signed => "signed",
+            Preprocess::ImageNet => "imagenet",
+            Preprocess::Caffe => "caffe",
+        }
+    }
+
+    /// The one of this [`Preprocess::key`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the nearest.
+    pub fn named(key: &str) -> Result<Preprocess> {
+        let names = Preprocess::ALL.map(Preprocess::key);
+        let near = || format!("there is no preprocessing '{key}'; {}", crate::names::nearest(key, &names));
+        Preprocess::ALL.into_iter().find(|p| p.key() == key).ok_or_else(|| Error::Usage(near()))
+    }
+
+    /// Its name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Preprocess::Unit => "[0, 1]",

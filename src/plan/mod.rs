@@ -23,7 +23,7 @@ pub use forecast::{forecast, largest_batch};
 pub use moments::Moment;
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
-pub use report::MemoryReport;
+pub use report::{MemoryReport, bytes};
 pub use target::Target;
 pub use weights::{Slot, Weights};
 

@@ -46,6 +46,11 @@ impl Target {
         }
     }
 
+    /// The same with this budget in bytes.
+    pub fn with_budget(self, memory_budget: Option<u64>) -> Target {
+        Target { memory_budget, ..self }
+    }
+
     /// Words of a buffer that one binding holds.
     pub(crate) fn binding_words(&self) -> usize {
         self.binding_words

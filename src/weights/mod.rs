@@ -6,6 +6,7 @@
 //! [`KeyReport`] tells what became of every name. [`Checkpoint`] is what a training resumes from. Keras' weights come in by
 //! [`keras`] and, with the feature `hdf5`, from their own files.
 
+mod card;
 pub mod checkpoint;
 pub mod file;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod load_tests;
 pub mod names;
 mod report;
 
+pub use card::{Card, Scaling};
 pub use checkpoint::Checkpoint;
 pub use file::{Precision, WeightsFile};
 pub use load::{LoadOptions, Loaded, inspect, load_with};
@@ -37,7 +39,7 @@ use std::path::Path;
 /// Value of the metadata key `format`.
 pub const FORMAT: &str = "radiograd-weights-1";
 
-/// What a weights file says of itself, by key: `network`, `side`, `classes` (joined by `|`), `preprocessing`, `sha256` …
+/// What a weights file says of itself, by key; [`Card`] has what is needed to predict, `sha256` is of the values …
 pub type Metadata = BTreeMap<String, String>;
 
 /// Dimensions of a parameter in a file: a dense weight is (K, F), as everybody's is.
@@ -58,7 +60,7 @@ fn is_dense(name: &str) -> bool {
 }
 
 /// Whether the file begins as HDF5 does. Knows PyTorch's files, to say what to do with them.
-fn is_hdf5(path: &Path) -> Result<bool> {
+pub(crate) fn is_hdf5(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
     let file = std::fs::File::open(path).map_err(Error::io(path, "cannot read"))?;
     file.take(8).read_to_end(&mut start).map_err(Error::io(path, "cannot read"))?;

@@ -11,7 +11,7 @@ mod options;
 mod output;
 
 pub use cohort::Cohort;
-pub use options::{ClassWeights, Options};
+pub use options::{ClassWeights, Options, parse_size};
 
 use crate::data::detl::STAGE2_CLASSES;
 use crate::data::split_file::Item;

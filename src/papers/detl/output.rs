@@ -18,7 +18,7 @@ use crate::nn::{ParamStore, Trainable};
 use crate::report::chart::{self, CurveRange};
 use crate::report::html;
 use crate::train::Normalize;
-use crate::weights::{self, Metadata};
+use crate::weights::{self, Card, Scaling};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -154,15 +154,15 @@ pub(super) fn weights(
     classes: &[String],
     normalize: &Normalize,
 ) -> Result<()> {
-    let info = Metadata::from([
-        ("network".into(), metrics.run.network.clone()),
-        ("side".into(), o.side.to_string()),
-        ("channels".into(), "1".into()),
-        ("classes".into(), classes.join("|")),
-        ("preprocessing".into(), PREPROCESSING.into()),
-        ("mean".into(), normalize.mean.to_string()),
-        ("scale".into(), normalize.scale.to_string()),
-        ("data_sha256".into(), metrics.run.data_sha256.clone()),
+    let card = Card {
+        network: Network::named(&metrics.run.network)?,
+        side: o.side,
+        classes: classes.to_vec(),
+        scaling: Scaling::Same(*normalize),
+    };
+    let mut info = card.metadata();
+    info.extend([
+        ("data_sha256".to_string(), metrics.run.data_sha256.clone()),
         ("program".into(), metrics.program.clone()),
         ("seed".into(), o.seed.to_string()),
     ]);

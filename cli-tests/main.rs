@@ -1,0 +1,43 @@
+//! The program as its users see it: arguments in, standard output, messages, exit codes and files out.
+
+mod bad_input;
+mod predict;
+mod summary;
+
+use radiograd::models::Network;
+use radiograd::weights::{self, Card, Scaling};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Runs the program in `dir`.
+pub fn radiograd(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_radiograd"));
+    command.current_dir(dir).args(arguments).env("NO_COLOR", "1");
+    command.output().unwrap_or_else(|e| panic!("the program does not start: {e}"))
+}
+
+/// Standard output of a run that must succeed.
+pub fn ok(dir: &Path, arguments: &[&str]) -> String {
+    let out = radiograd(dir, arguments);
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}"))
+}
+
+/// A gray PNG of `side` that is its own for each `seed`.
+pub fn image(path: &Path, side: u32, seed: u32) {
+    let pixel = |x: u32, y: u32| image::Luma([((x * (7 + seed) + y * 13 + x * y * seed) % 251) as u8]);
+    let plane = image::GrayImage::from_fn(side, side + 5, pixel);
+    plane.save(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// A weights file of `network` at `side` with these classes; so many outputs as there are, or one for two names if `sigmoid`.
+pub fn model(dir: &Path, network: &str, side: usize, classes: &[&str], sigmoid: bool, scaling: Scaling) -> PathBuf {
+    let network = Network::named(network).unwrap_or_else(|e| panic!("{e}"));
+    let path = dir.join(format!("{}.safetensors", network.name));
+    let outputs = if sigmoid { 1 } else { classes.len() };
+    let params = network.init(side, outputs, 11);
+    let classes = classes.iter().map(|c| c.to_string()).collect();
+    let card = Card { network, side, classes, scaling };
+    weights::save(&path, &params, &card.metadata()).unwrap_or_else(|e| panic!("{e}"));
+    path
+}

@@ -1,0 +1,82 @@
+//! The commands, one a file. Results go to stdout, progress and remarks to stderr.
+
+mod devices;
+mod predict;
+mod selftest;
+mod summary;
+
+use clap::{Args, Parser, Subcommand};
+use radiograd::gpu::AdapterChoice;
+use radiograd::papers::detl::parse_size;
+use radiograd::{Error, GpuOptions, Result};
+use std::io::Write;
+
+/// A GPU tensor engine for the convolutional networks that read chest X-rays.
+///
+/// Research software, not a medical device: nothing here may be used for diagnosis or treatment.
+///
+/// Training and explanation live in examples for now: `cargo run --release --example detl -- --help`.
+///
+/// Exit codes: 0 ok, 1 other, 2 usage, 3 no suitable adapter, 4 out of memory, 5 data, 6 numerics, 7 device lost,
+/// 130 interrupted.
+#[derive(Parser)]
+#[command(name = "radiograd", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Devices(devices::Arguments),
+    Selftest(selftest::Arguments),
+    Summary(summary::Arguments),
+    Predict(predict::Arguments),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Command::Devices(a) => devices::run(a),
+            Command::Selftest(a) => selftest::run(a),
+            Command::Summary(a) => summary::run(&a),
+            Command::Predict(a) => predict::run(&a),
+        }
+    }
+}
+
+/// Options of every command that computes.
+#[derive(Args)]
+struct DeviceArguments {
+    /// Adapter by index, part of its name or PCI address; `radiograd devices` lists them.
+    #[arg(long, value_name = "ADAPTER")]
+    adapter: Option<String>,
+    /// Memory that a plan may use, as in 512M or 2G.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+}
+
+impl DeviceArguments {
+    fn options(&self) -> Result<GpuOptions> {
+        let memory = self.memory.as_deref().map(parse_size).transpose()?;
+        Ok(GpuOptions { adapter: AdapterChoice { name: self.adapter.clone() }, memory, ..Default::default() })
+    }
+}
+
+/// Prints a result. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(Error::io("standard output", "cannot write")),
+    }
+}
+
+/// Whole numbers from 1 on.
+fn positive(text: &str) -> std::result::Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) | Err(_) => Err("a whole number from 1 on is needed".into()),
+        Ok(n) => Ok(n),
+    }
+}
