@@ -35,6 +35,7 @@
 #param TM = 4           // core 1: rows of a thread, a multiple of 4
 #param TN = 4           // core 1: columns of a thread, a multiple of 4; threads = (BM / TM) (BN / TN)
 #param STRIDED = 0      // 1: stride > 1 in either direction (forward, grad_input)
+#param BLOCK = 32        // forward, grad_input: quads of channels that are summed before their sum joins the total
 #param C_TRUE = 4       // core 0: 1 = one real channel in the quad (first layer of grey images): forward, grad_weight
 #param BIAS = 0         // forward: add bias[k]
 #param NORM = 0         // forward, then: (y - mean[k]) * scale[k] + beta[k], batch norm with given statistics
