@@ -27,7 +27,7 @@ mod resize;
 mod softmax;
 pub(crate) mod square_sum;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use activation::{Elu, EluGrad, Relu, ReluGrad, Sigmoid, SigmoidGrad};
 pub use augment::{Augment, AugmentOptions, Border, WARP};

@@ -7,7 +7,10 @@ mod build;
 mod draft;
 pub mod fuse;
 pub mod liveness;
+#[cfg(test)]
+mod memory_tests;
 mod profile;
+pub mod recompute;
 mod replay;
 mod report;
 pub mod slices;
@@ -84,6 +87,9 @@ pub struct PlanSpec<'a, 'g> {
     /// Parameters that do not train, and the value whose bits each holds after the step (running statistics). They are
     /// written last: whatever reads the parameter in this step sees its old value.
     pub assign: Vec<(Tensor<'g>, Tensor<'g>)>,
+    /// Whether cheap results (batch norm and its ReLU) are computed again for the backward pass instead of being kept: the
+    /// same numbers bit by bit, less memory, a little more time.
+    pub recompute: bool,
 }
 
 /// A compiled plan: owns its activations, gradients and moments, shares the weights.

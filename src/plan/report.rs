@@ -14,6 +14,10 @@ pub struct MemoryReport {
     pub moments: u64,
     /// Activations and workspaces, shared by lifetime.
     pub activations: u64,
+    /// Activations and workspaces that live at once at the most: what no sharing could go below.
+    pub live: u64,
+    /// The layer and operation that run then.
+    pub peak: String,
     /// Activations and workspaces if nothing were shared.
     pub unshared: u64,
     /// Inputs, staging and read-back rings, uniforms, scratch textures.
@@ -43,13 +47,15 @@ impl fmt::Display for MemoryReport {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
             f,
-            "{} in all: parameters {}, gradients {}, moments {}, activations {} ({} unshared), transfer {}; largest {}",
+            "{} in all: parameters {}, gradients {}, moments {}, activations {} ({} unshared; {} at once in {}), transfer {}; largest {}",
             bytes(self.total()),
             bytes(self.parameters),
             bytes(self.gradients),
             bytes(self.moments),
             bytes(self.activations),
             bytes(self.unshared),
+            bytes(self.live),
+            self.peak,
             bytes(self.transfer),
             self.largest
         )
