@@ -7,9 +7,11 @@
 //! papers' networks as well.
 
 mod recipes;
+mod recipes_elementwise;
 mod recipes_norm;
 
 pub use recipes::*;
+pub use recipes_elementwise::*;
 pub use recipes_norm::*;
 
 use crate::graph::shape::Shape;
@@ -166,6 +168,10 @@ pub fn table() -> Vec<Case> {
         concat([2, 3, 5], [4, 8, 3]),
         concat([1, 7, 1], [3, 33, 2]),
         concat([3, 1, 1], [1, 1, 1]),
+        flatten([2, 5, 3, 7], false),
+        flatten([1, 17, 2, 1], true),
+        flatten([3, 8, 3, 3], true),
+        replicate([2, 7, 33]),
         slice([2, 17, 3, 5], 4, 8),
         slice([2, 17, 3, 5], 8, 9),
         slice([1, 7, 5, 2], 3, 2),
@@ -242,6 +248,11 @@ pub fn table() -> Vec<Case> {
         grad_cam([1, 1, 1, 1], true),
         grad_cam([2, 33, 7, 9], true),
         grad_cam([3, 7, 3, 5], false),
+        cam_product([1, 1, 1, 1], false),
+        cam_product([2, 33, 7, 9], true),
+        cam_product([3, 7, 3, 5], false),
+        cam_plus_weights([1, 1, 1, 1]),
+        cam_plus_weights([2, 33, 7, 9]),
         cam_normalize(3, 7, 9),
         overlay(2, 7, 17, Colors::Turbo),
         overlay(1, 3, 33, Colors::Jet),
@@ -277,6 +288,7 @@ pub fn bench_table() -> Vec<Case> {
     let mut all = vec![
         // The bars of the peers' harness.
         conv([8, 64, 56, 56], 64, [3, 3], [1, 1], [1; 4], Plain),
+        conv([8, 128, 28, 28], 128, [3, 3], [1, 1], [1; 4], Plain),
         dense([512, 512, 1, 1], 512, Plain),
         // VGG-16 (Simonyan & Zisserman, arXiv:1409.1556): first, middle, last block.
         conv([4, 3, 224, 224], 64, [3, 3], [1, 1], [1; 4], Relu),
@@ -298,9 +310,11 @@ pub fn bench_table() -> Vec<Case> {
         conv_norm([1, 64, 56, 56], 256, [1, 1], [1, 1], [0; 4], After::Skip),
         batch_norm([8, 64, 56, 56], true, After::Nothing),
         normalize([8, 64, 56, 56], true, After::Relu),
-        relu([8, 64, 56, 56]),
-        add([8, 64, 56, 56]),
-        bias([8, 64, 56, 56]),
+        // 64 MiB each, more than a cache holds.
+        relu([16, 64, 128, 128]),
+        add([16, 64, 128, 128]),
+        bias([16, 64, 128, 128]),
+        max_pool([16, 64, 128, 128], Window::square(2)),
         softmax(256, 1000, 4.0),
     ];
     all.iter_mut().for_each(|c| c.bench = true);

@@ -14,6 +14,7 @@ mod rules;
 mod shaders;
 mod table;
 mod training;
+mod transfer;
 mod uniformity;
 
 use radiograd::{Gpu, GpuOptions};
@@ -95,7 +96,7 @@ fn main() {
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
     let tests: Vec<Test> = lists
         .into_iter()
-        .chain([rules::TESTS, norm::TESTS, clipping::TESTS])
+        .chain([rules::TESTS, norm::TESTS, clipping::TESTS, transfer::TESTS])
         .flatten()
         .copied()
         .filter(|t| wanted(t.0))

@@ -3,10 +3,7 @@
 use super::{Bound, Build, Case, Input, Kind};
 use crate::graph::shape::Shape;
 use crate::graph::{Graph, Tensor};
-use crate::ops::{
-    BinaryCrossEntropy, Border, CamMap, Colors, CrossEntropy, Fill, Geometry, GlobalMaxPool, MaxPool, Overlay,
-    Smoothing, Window,
-};
+use crate::ops::{BinaryCrossEntropy, CrossEntropy, Geometry, GlobalMaxPool, MaxPool, Smoothing, Window};
 
 pub(super) fn boxed(f: impl for<'g> Fn(&'g Graph, &[Tensor<'g>]) -> Vec<Tensor<'g>> + Send + Sync + 'static) -> Build {
     Box::new(f)
@@ -53,6 +50,31 @@ pub fn slice(x: [usize; 4], first: usize, channels: usize) -> Case {
         inputs: vec![image(x, Kind::Unit(1.0))],
         build: boxed(move |_, t| vec![t[0].slice_channels(first, channels)]),
         bound: Bound::Sums { forward: 1, backward: 1 },
+        bench: false,
+    }
+}
+
+/// Flattening in the order C, H, W, or H, W, C.
+pub fn flatten(x: [usize; 4], channels_last: bool) -> Case {
+    let order = if channels_last { "hwc" } else { "chw" };
+    Case {
+        name: format!("flatten n{} c{} {}x{} {order}", x[0], x[1], x[2], x[3]),
+        family: "flatten",
+        inputs: vec![image(x, Kind::Unit(1.0))],
+        build: boxed(move |_, t| vec![if channels_last { t[0].flatten_channels_last() } else { t[0].flatten() }]),
+        bound: Bound::Sums { forward: 1, backward: 1 },
+        bench: false,
+    }
+}
+
+/// A grey image as three channels.
+pub fn replicate([n, h, w]: [usize; 3]) -> Case {
+    Case {
+        name: format!("replicate n{n} {h}x{w}"),
+        family: "replicate",
+        inputs: vec![image([n, 1, h, w], Kind::Fixed(1.0))],
+        build: boxed(|_, t| vec![t[0].replicate([1.0, -2.0, 0.5], [0.25, 1.0, -0.5])]),
+        bound: Bound::Sums { forward: 2, backward: 1 },
         bench: false,
     }
 }
@@ -245,239 +267,6 @@ pub fn zero_pad(x: [usize; 4], sides: [usize; 4], crop: bool) -> Case {
         family: "zero_pad",
         inputs: vec![image(x, Kind::Unit(1.0))],
         build: boxed(move |_, t| vec![if crop { t[0].crop2d(sides) } else { t[0].zero_pad2d(sides) }]),
-        bound: Bound::Sums { forward: 0, backward: 0 },
-        bench: false,
-    }
-}
-
-/// A bias by itself.
-pub fn bias(x: [usize; 4]) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("bias n{n} c{c} {h}x{w}"),
-        family: "bias",
-        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::Channels { c }, Kind::Unit(1.0))],
-        build: boxed(|_, t| vec![t[0].bias(t[1])]),
-        bound: Bound::Sums { forward: 1, backward: n * h * w },
-        bench: false,
-    }
-}
-
-/// ReLU by itself.
-pub fn relu(x: [usize; 4]) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("relu n{n} c{c} {h}x{w}"),
-        family: "relu",
-        inputs: vec![image(x, Kind::Apart)],
-        build: boxed(|_, t| vec![t[0].relu()]),
-        bound: Bound::Sums { forward: 0, backward: 0 },
-        bench: false,
-    }
-}
-
-/// ELU by itself; for α other than 1 it has a kink at 0.
-pub fn elu(x: [usize; 4], alpha: f32) -> Case {
-    let [n, c, h, w] = x;
-    let a = f64::from(alpha);
-    Case {
-        name: format!("elu n{n} c{c} {h}x{w} alpha {alpha}"),
-        family: "elu",
-        inputs: vec![image(x, Kind::Apart)],
-        build: boxed(move |_, t| vec![t[0].elu(alpha)]),
-        // Where x < 0: exp errs by (3 + 2|x|) ulp, exp(x) <= 1 and |x| exp(x) <= 0.37, so by 7.5 u; then two roundings.
-        // Backward alpha + y is rounded and multiplied on top of that.
-        bound: Bound::Absolute { forward: 10.0 * a, backward: 13.0 * a + 1.0 },
-        bench: false,
-    }
-}
-
-/// Sigmoid by itself.
-pub fn sigmoid(x: [usize; 4], range: f32) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("sigmoid n{n} c{c} {h}x{w} range {range}"),
-        family: "sigmoid",
-        inputs: vec![image(x, Kind::Unit(range))],
-        build: boxed(|_, t| vec![t[0].sigmoid()]),
-        // exp as for ELU, one sum, one division of 2.5 ulp; backward |d(y (1 - y))/dy| <= 1 and three roundings.
-        bound: Bound::Absolute { forward: 14.0, backward: 17.0 },
-        bench: false,
-    }
-}
-
-/// a + factor · b, and its ReLU, which the plan fuses.
-pub fn add_scaled(x: [usize; 4], factor: f32, relu: bool) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("add_scaled n{n} c{c} {h}x{w} factor {factor}{}", if relu { " relu" } else { "" }),
-        family: "add_scaled",
-        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::image(n, c, h, w), Kind::Unit(1.0))],
-        build: boxed(move |_, t| {
-            let y = t[0].add_scaled(t[1], factor);
-            vec![if relu { y.relu() } else { y }]
-        }),
-        bound: Bound::Sums { forward: 2, backward: 1 },
-        bench: false,
-    }
-}
-
-/// A residual sum with its ReLU in one kernel.
-pub fn add_relu(x: [usize; 4]) -> Case {
-    let [n, c, h, w] = x;
-    Case { name: format!("add relu n{n} c{c} {h}x{w}"), build: boxed(|_, t| vec![t[0].add(t[1]).relu()]), ..add(x) }
-}
-
-/// A multiple.
-pub fn scale(x: [usize; 4], factor: f32) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("scale n{n} c{c} {h}x{w} factor {factor}"),
-        family: "scale",
-        inputs: vec![image(x, Kind::Unit(1.0))],
-        build: boxed(move |_, t| vec![t[0].scale(factor)]),
-        bound: Bound::Sums { forward: 1, backward: 1 },
-        bench: false,
-    }
-}
-
-/// A sum of squares.
-pub fn l2_penalty(shape: Shape) -> Case {
-    Case {
-        name: format!("l2_penalty {shape}"),
-        family: "l2_penalty",
-        inputs: vec![input("x", shape, Kind::Unit(1.0))],
-        build: boxed(|_, t| vec![t[0].l2_penalty(0.25)]),
-        bound: Bound::Sums { forward: shape.elements() + 2, backward: 3 },
-        bench: false,
-    }
-}
-
-/// Addition by itself.
-pub fn add(x: [usize; 4]) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("add n{n} c{c} {h}x{w}"),
-        family: "add",
-        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::image(n, c, h, w), Kind::Unit(1.0))],
-        build: boxed(|_, t| vec![t[0].add(t[1])]),
-        bound: Bound::Sums { forward: 1, backward: 0 },
-        bench: false,
-    }
-}
-
-/// Element-wise product by itself.
-pub fn multiply(x: [usize; 4]) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("multiply n{n} c{c} {h}x{w}"),
-        family: "multiply",
-        inputs: vec![image(x, Kind::Unit(1.0)), input("b", Shape::image(n, c, h, w), Kind::Unit(1.0))],
-        build: boxed(|_, t| vec![t[0].multiply(t[1])]),
-        bound: Bound::Sums { forward: 1, backward: 1 },
-        bench: false,
-    }
-}
-
-/// Dropout with its own random numbers; the reference draws the same.
-pub fn dropout(x: [usize; 4], p: f32) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("dropout n{n} c{c} {h}x{w} p {p}"),
-        family: "dropout",
-        inputs: vec![image(x, Kind::Unit(1.0)), input("random", Shape::flat(4), Kind::Words)],
-        build: boxed(move |_, t| vec![t[0].dropout(p, 3, t[1])]),
-        // 1 / (1 - p) is rounded, and the product.
-        bound: Bound::Sums { forward: 2, backward: 2 },
-        bench: false,
-    }
-}
-
-/// Bilinear resizing.
-pub fn resize(x: [usize; 4], size: [usize; 2], align: bool) -> Case {
-    let [n, c, h, w] = x;
-    // Outputs that one input pixel reaches along each axis.
-    let reach = |from: usize, to: usize| 2.0 * (to as f64 / from as f64).ceil() + 2.0;
-    let terms = reach(h, size[0]) * reach(w, size[1]);
-    Case {
-        name: format!("resize n{n} c{c} {h}x{w} to {}x{}{}", size[0], size[1], if align { " corners" } else { "" }),
-        family: "resize",
-        inputs: vec![image(x, Kind::Unit(1.0))],
-        build: boxed(move |_, t| vec![t[0].resize(size, align)]),
-        // Four values <= 1, each with two weights of absolute error 2 u and five roundings; backward, at most `terms` of
-        // them in a sum.
-        bound: Bound::Absolute { forward: 36.0, backward: terms * (9.0 + terms) },
-        bench: false,
-    }
-}
-
-/// The Grad-CAM map of given gradients.
-pub fn grad_cam(x: [usize; 4], relu: bool) -> Case {
-    let [n, c, h, w] = x;
-    Case {
-        name: format!("grad_cam n{n} c{c} {h}x{w}{}", if relu { " relu" } else { "" }),
-        family: "grad_cam",
-        inputs: vec![image(x, Kind::Fixed(1.0)), input("gradient", Shape::image(n, c, h, w), Kind::Fixed(1.0))],
-        build: boxed(move |_, t| vec![t[1].global_avg_pool().apply(CamMap { relu }, &[t[0]])]),
-        bound: Bound::Sums { forward: h * w + c + 6, backward: 0 },
-        bench: false,
-    }
-}
-
-/// Maps divided by their maxima.
-pub fn cam_normalize(n: usize, h: usize, w: usize) -> Case {
-    Case {
-        name: format!("cam_normalize n{n} {h}x{w}"),
-        family: "grad_cam",
-        inputs: vec![image([n, 1, h, w], Kind::Fixed(1.0))],
-        build: boxed(|_, t| {
-            let (map, top) = t[0].cam_normalize();
-            vec![map, top]
-        }),
-        // One division of 2.5 ulp, or a reciprocal and a product.
-        bound: Bound::Absolute { forward: 8.0, backward: 0.0 },
-        bench: false,
-    }
-}
-
-/// A heat map over a gray image.
-pub fn overlay(n: usize, h: usize, w: usize, colors: Colors) -> Case {
-    Case {
-        name: format!("overlay n{n} {h}x{w} {colors:?}").to_lowercase(),
-        family: "colormap",
-        inputs: vec![image([n, 1, h, w], Kind::Fixed(1.1)), input("gray", Shape::image(n, 1, h, w), Kind::Fixed(1.0))],
-        build: boxed(move |_, t| {
-            vec![t[0].colormap(colors), t[0].overlay(t[1], Overlay { colors, alpha: 0.4, by_value: true })]
-        }),
-        // Horner's scheme on Turbo's polynomial: ten roundings, coefficients that add up to 393 at most.
-        bound: Bound::Absolute { forward: 10.0 * 393.0 + 16.0, backward: 0.0 },
-        bench: false,
-    }
-}
-
-/// Augmentation with arbitrary maps (far more than a rotation; half of what they show is outside).
-pub fn augment(x: [usize; 4], border: Border) -> Case {
-    let [n, c, h, w] = x;
-    let reach = (h + w + 1) as f64;
-    Case {
-        name: format!("augment n{n} c{c} {h}x{w} {border:?}").to_lowercase(),
-        family: "augment",
-        inputs: vec![image(x, Kind::Fixed(1.0)), input("warp", Shape::flat(n * crate::ops::WARP), Kind::Fixed(1.0))],
-        build: boxed(move |_, t| vec![t[0].augment(t[1], border)]),
-        // Positions up to h + w + 1 with three roundings each; along each axis values change by at most 2 a pixel (3 to a
-        // border of 2); then ten roundings of numbers up to 3.
-        bound: Bound::Absolute { forward: 2.0 * 3.0 * 3.0 * reach + 30.0, backward: 0.0 },
-        bench: false,
-    }
-}
-
-/// A constant row.
-pub fn fill(len: usize) -> Case {
-    Case {
-        name: format!("fill {len}"),
-        family: "fill",
-        inputs: Vec::new(),
-        build: boxed(move |g, _| g.record(Fill { shape: Shape::flat(len), value: -1.25 }, &[])),
         bound: Bound::Sums { forward: 0, backward: 0 },
         bench: false,
     }

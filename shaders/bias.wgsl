@@ -16,27 +16,38 @@ struct Params { grid_first: u32, grid_width: u32, grid_count: u32, pixels: u32, 
 @group(0) @binding(1) var<storage, read> x: array<Cell>;
 @group(0) @binding(2) var<storage, read> b: array<Cell>;
 @group(0) @binding(3) var<storage, read_write> y: array<Cell>;
+fn sum(x: Cell, bias: Numbers) -> Cell {
+    var v = numbers(x);
+#for H in 0..QUADS
+    v[{H}] += bias[{H}];
+#end
+    return cell(v);
+}
 @compute @workgroup_size(64)
 fn bias_add(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     let group = grid_group(wg);
     let across = group / p.channel_blocks;
-    let k = (group - across * p.channel_blocks) * LANES + l.x % LANES;
-    let m = across * (64u / LANES * REPEAT) + l.x / LANES;
-    if (k >= p.channel_cells || m >= p.pixels) { return; }
-    let bias = numbers(b[k]);
-    let step = 64u / LANES * p.channel_cells;
-    let end = p.pixels * p.channel_cells;
-    var at = m * p.channel_cells + k;
-    // at is past the end exactly when its pixel is: it keeps its channel.
-    for (var i = 0u; i < REPEAT; i++) {
-        if (at < end) {
-            var v = numbers(x[at]);
-#for H in 0..QUADS
-            v[{H}] += bias[{H}];
+    let block = group - across * p.channel_blocks;
+    let k = block * LANES + l.x % LANES;
+    let first = across * (64u / LANES * REPEAT);
+    // A thread's pixels are neighbours, so that eight lanes walk through memory: software Vulkan runs them one after the other
+    // through all repeats, and steps of several kilobytes halved the bandwidth.
+    let at = (first + l.x / LANES * REPEAT) * p.channel_cells + k;
+    let step = p.channel_cells;
+    let bias = numbers(b[min(k, p.channel_cells - 1u)]);
+    // Unrolled, and without a test a cell where the whole group is inside.
+    if (first + 64u / LANES * REPEAT <= p.pixels && (block + 1u) * LANES <= p.channel_cells) {
+#for I in 0..REPEAT
+        y[at + {I}u * step] = sum(x[at + {I}u * step], bias);
 #end
-            y[at] = cell(v);
+        return;
+    }
+    let end = p.pixels * p.channel_cells;
+    for (var i = 0u; i < REPEAT; i++) {
+        // Past the end exactly when its pixel is: it keeps its channel.
+        if (k < p.channel_cells && at + i * step < end) {
+            y[at + i * step] = sum(x[at + i * step], bias);
         }
-        at += step;
     }
 }
 #end

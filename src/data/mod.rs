@@ -2,15 +2,16 @@
 //!
 //! Read in this order: [`table`] (what a record is; a folder or a TOML manifest to a [`table::Dataset`]), [`detl`]
 //! (Data-A and Data-B of Basu & Mitra), [`split`] and [`split_file`] (folds), [`decode`] and [`resize`] (one file to one
-//! plane), [`planes`] (all files, on all cores, cached).
+//! plane), [`planes`] (all files, on all cores, cached), [`cache`] (where caches lie, and clearing them).
 
+pub mod cache;
 pub mod decode;
 pub mod detl;
 pub mod detl_split;
 pub mod folder;
 pub mod manifest;
 mod manifest_read;
-mod pack;
+pub(crate) mod pack;
 pub mod phantom;
 pub mod planes;
 pub mod resize;

@@ -7,7 +7,7 @@
 //! the cache, only hashes and planes.
 
 use crate::data::decode::{Plane, decode};
-use crate::data::pack::{Entry, Packs};
+use crate::data::pack::{Entry, Kind, Packs};
 use crate::data::resize::{MAX_SIDE, resize};
 use crate::error::{Error, Result};
 use crate::files::hex;
@@ -129,7 +129,7 @@ pub fn load_planes(root: &Path, files: &[PathBuf], side: usize, options: &LoadOp
         Error::Memory(format!("{} images of {side} x {side} need {} MB of memory", files.len(), values * 4 / 1_000_000))
     })?;
     out.data.resize(values, f32::NAN);
-    let mut packs = options.cache_dir.map(|dir| Packs::open(dir, side)).transpose()?;
+    let mut packs = options.cache_dir.map(|dir| Packs::open(dir, Kind::planes(side))).transpose()?;
     let bar = if options.progress {
         indicatif::ProgressBar::new(files.len() as u64)
     } else {
@@ -167,7 +167,7 @@ pub fn load_planes(root: &Path, files: &[PathBuf], side: usize, options: &LoadOp
                 Outcome::Decoded { key, size, repaired } => {
                     out.sizes[first + i] = size;
                     out.repaired += usize::from(repaired);
-                    fresh.push(Entry { key, size, plane: &out.data[(first + i) * area..][..area] });
+                    fresh.push(Entry { key, size, values: &out.data[(first + i) * area..][..area] });
                 }
                 Outcome::Bad(reason) => out.bad.push((first + i, reason)),
                 Outcome::Cancelled => (cancelled, left) = (true, left + 1),

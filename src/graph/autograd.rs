@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation, the only traversal: gradients are recorded as further nodes of the same graph, only for
 //! what trains, and nothing upstream of the first trainable parameter runs backward.
 
-use super::graph::{Graph, Origin, Tensor, ValueId};
+use super::graph::{Graph, NodeId, Origin, Tensor, ValueId};
 use std::collections::HashMap;
 
 /// Records the gradients of Σ `seed` · `of` for each of `wrt`; `None` for a value that `of` does not depend on.
@@ -49,9 +49,12 @@ pub fn gradients<'g>(
             grads.insert(*input, total);
         }
         // What was recorded for the backward pass belongs to the layer whose gradient it is.
-        for later in &mut graph.inner.borrow_mut().nodes[start..] {
+        let mut inner = graph.inner.borrow_mut();
+        for later in &mut inner.nodes[start..] {
             later.path.clone_from(&node.path);
         }
+        let end = inner.nodes.len();
+        inner.backward.push((start..end, NodeId(n)));
     }
     wrt.iter().map(|t| grads.get(&t.id).copied().filter(|_| wanted[t.id.0])).collect()
 }

@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     scope: Vec<String>,
     /// Parameters and the values that they take after a training step.
     pub(crate) assigns: Vec<(ValueId, ValueId)>,
+    /// Runs of nodes that compute the gradients of a node's inputs.
+    pub(crate) backward: Vec<(std::ops::Range<usize>, NodeId)>,
 }
 
 /// A value of a graph: a `Copy` handle with one method an operation.
@@ -221,6 +223,12 @@ impl Graph {
     /// A copy of a node.
     pub fn node(&self, id: NodeId) -> Node {
         self.inner.borrow().nodes[id.0].clone()
+    }
+
+    /// The node whose gradients this one computes; `None` for one of the forward pass.
+    pub fn gradient_of(&self, node: NodeId) -> Option<NodeId> {
+        let inner = self.inner.borrow();
+        inner.backward.iter().find(|(run, _)| run.contains(&node.0)).map(|(_, of)| *of)
     }
 
     /// How many nodes were recorded.

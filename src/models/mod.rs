@@ -10,6 +10,8 @@ mod inception_v3;
 mod registry;
 mod resnet;
 mod small;
+#[cfg(test)]
+mod testing;
 mod vgg;
 mod xception;
 mod zhong;
@@ -100,6 +102,8 @@ pub struct Network {
     pub head: Head,
     /// How a grey image meets a first filter of three channels.
     pub grey: Grey,
+    /// How a grey pixel in [0, 1] becomes the three channels of [`Grey::Replicate`]; without it, each is the pixel itself.
+    pub preprocess: Option<Preprocess>,
     part: Part,
 }
 
@@ -118,6 +122,7 @@ impl Network {
             architecture,
             head: (architecture.head)(),
             grey: Grey::default(),
+            preprocess: None,
             part: Part::Whole,
         })
     }
@@ -130,6 +135,27 @@ impl Network {
     /// The same network for grey images by this means.
     pub fn with_grey(self, grey: Grey) -> Network {
         Network { grey, ..self }
+    }
+
+    /// The same network, where grey pixels in [0, 1] become three channels as published weights saw them. Give the network
+    /// pixels as they are, then.
+    pub fn with_preprocess(self, preprocess: Preprocess) -> Network {
+        Network { preprocess: Some(preprocess), ..self }
+    }
+
+    /// The base in words: two networks with the same words and weights compute the same features.
+    pub fn describe_base(&self) -> String {
+        let Network { name, grey, preprocess, head, part, .. } = self;
+        let part = if *part == Part::Head { ", from its features on" } else { "" };
+        let channels = preprocess.map_or("as they are", Preprocess::name);
+        format!("{name}, {:?} pooling, grey {grey:?}, channels {channels}{part}", head.pooling)
+    }
+
+    /// Names of the base's parameters in the order of its layers.
+    pub fn base_parameters(&self, side: usize) -> Vec<String> {
+        let graph = Graph::new();
+        self.record_base(graph.input("images", Shape::image(1, 1, side, side)));
+        graph.params().into_iter().map(|p| p.0).collect()
     }
 
     /// Channels of the first filter.
@@ -178,7 +204,8 @@ impl Network {
     /// A grey image as the channels of the first filter.
     fn expand<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {
         let (_, c, _, _) = x.nchw();
-        if c == 1 && self.channels() == 3 { x.replicate([1.0; 3], [0.0; 3]) } else { x }
+        let (scale, shift) = self.preprocess.map_or(([1.0; 3], [0.0; 3]), Preprocess::channels);
+        if c == 1 && self.channels() == 3 { x.replicate(scale, shift) } else { x }
     }
 
     /// The same network from the base's features on: what trains when the base is frozen. Its parameters have the same

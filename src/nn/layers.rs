@@ -1,5 +1,6 @@
 //! Layers: an operation with its parameters, named by scope.
 
+use crate::error::{Error, Result};
 use crate::graph::{Shape, Tensor};
 use crate::nn::params::fnv;
 use crate::ops::{Geometry, RunningUpdate};
@@ -12,6 +13,8 @@ pub enum Trainable {
     All,
     /// Those that match one of these patterns: `["block3.*", "fc*"]`.
     Matching(Vec<String>),
+    /// All but those that match one of these patterns, which are frozen: `["features.*"]`.
+    Except(Vec<String>),
 }
 
 impl Trainable {
@@ -23,7 +26,40 @@ impl Trainable {
         match self {
             Trainable::All => true,
             Trainable::Matching(patterns) => patterns.iter().any(|p| matches(p, name)),
+            Trainable::Except(patterns) => !patterns.iter().any(|p| matches(p, name)),
         }
+    }
+
+    /// Freezes everything up to the layer or block `last`, itself included, and trains what comes after. `parameters`: the
+    /// names of a network's parameters in the order of its layers, as in [`crate::nn::ParamStore`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the nearest names when there is no such layer or block.
+    pub fn after<'a>(parameters: impl IntoIterator<Item = &'a str>, last: &str) -> Result<Trainable> {
+        let all: Vec<&str> = parameters.into_iter().collect();
+        let inside = |name: &str| name.strip_prefix(last).is_some_and(|rest| rest.starts_with('.'));
+        if let Some(end) = all.iter().rposition(|n| inside(n)) {
+            return Ok(Trainable::Except(all[..=end].iter().map(|n| n.to_string()).collect()));
+        }
+        let mut layers: Vec<&str> = Vec::new();
+        for name in all {
+            for (dot, _) in name.match_indices('.') {
+                if !layers.contains(&&name[..dot]) {
+                    layers.push(&name[..dot]);
+                }
+            }
+        }
+        let nearest = crate::names::nearest(last, &layers);
+        Err(Error::Usage(format!("there is no layer '{last}' to freeze up to; {nearest}")))
+    }
+
+    /// Whether a pattern of this freezes or trains nothing of `parameters`: a misspelt name. Returns the first such pattern.
+    pub fn idle_pattern<'a>(&self, parameters: impl Iterator<Item = &'a str> + Clone) -> Option<&str> {
+        let patterns = match self {
+            Trainable::All => return None,
+            Trainable::Matching(p) | Trainable::Except(p) => p,
+        };
+        patterns.iter().map(String::as_str).find(|p| !parameters.clone().any(|n| matches(p, n)))
     }
 }
 
@@ -208,6 +244,24 @@ mod tests {
         let t = Trainable::Matching(vec!["block3.*".into(), "fc*".into()]);
         assert!(t.includes("block3.conv1.weight") && t.includes("fc1.bias"));
         assert!(!t.includes("block2.conv1.weight") && !t.includes("xfc1.bias"));
+        let t = Trainable::Except(vec!["features.*".into()]);
+        assert!(t.includes("classifier.0.bias") && !t.includes("features.0.weight"));
+        assert!(!t.includes("head.bn.running_mean"), "a statistic never trains");
         assert!(matches("a*b*c", "a-b-b-c") && !matches("a*b", "abc") && matches("*", ""));
+    }
+
+    #[test]
+    fn freezing_up_to_a_block_follows_the_order_of_layers() {
+        let all = ["conv1.weight", "layer1.0.conv1.weight", "layer1.10.bias", "layer2.0.bias", "fc.weight", "fc.bias"];
+        let trains = |last: &str| {
+            let t = Trainable::after(all, last).unwrap();
+            all.iter().filter(|n| t.includes(n)).count()
+        };
+        assert_eq!(["conv1", "layer1", "layer1.0", "layer2", "fc"].map(trains), [5, 3, 4, 2, 0]);
+        let e = Trainable::after(all, "layer3").unwrap_err();
+        assert!(e.to_string().contains("'layer1' or 'layer2'") && e.exit_code() == 2, "{e}");
+        let t = Trainable::Except(vec!["conv*".into(), "layers.*".into()]);
+        assert_eq!(t.idle_pattern(all.into_iter()), Some("layers.*"));
+        assert_eq!(Trainable::after(all, "layer1").unwrap().idle_pattern(all.into_iter()), None);
     }
 }

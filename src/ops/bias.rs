@@ -51,7 +51,7 @@ impl Op for Bias {
         let cells = quads / each;
         let lanes = cells.next_power_of_two().min(64);
         // Many pixels a thread where a thread's fixed cost counts, many threads elsewhere.
-        let repeat = pixels.div_ceil(64 / lanes).clamp(1, if k.tuning.wide() { 16 } else { 4 });
+        let repeat = pixels.div_ceil(64 / lanes).clamp(1, if k.tuning.wide() { 8 } else { 4 });
         let blocks = cells.div_ceil(lanes);
         let baked = [wide, ("LANES", lanes as i64), ("REPEAT", repeat as i64)];
         let params = [("pixels", pixels), ("channel_cells", cells), ("channel_blocks", blocks)];

@@ -283,7 +283,8 @@ mod tests {
         let (a, b) = (graph.input("a", Shape::flat(5)), graph.input("b", Shape::flat(5)));
         for y in [a.add(b).relu(), a.add_scaled(b, 0.1).relu()] {
             let kernels = crate::plan::kernels(&graph, &[y], crate::ops::testing::gpu().tuning);
-            assert_eq!(kernels.iter().map(|k| k.params.clone()).collect::<Vec<_>>(), [[("RELU", 1)]]);
+            assert_eq!(kernels.len(), 1);
+            assert!(kernels[0].params.contains(&("RELU", 1)), "{:?}", kernels[0]);
         }
     }
 }

@@ -93,16 +93,18 @@ fn cells(k: &Recorder, over: [usize; 4], other: Shape, padding: [usize; 4]) -> P
 #[derive(Clone, Debug)]
 pub struct MaxPool(pub Window);
 
-/// dx = Σ dy over the windows that a pixel won. Inputs dy, the winners, and y if `mask`: then only windows with a positive y
-/// count. Where a ReLU's output was pooled that is the ReLU's gradient too, because a pixel that won is its window's y; so
-/// nothing needs the pooled image in the backward pass.
+/// dx = Σ dy over the windows that a pixel won. Inputs dy, the winners, and y if a ReLU's output was pooled. With `mask` (by
+/// fusion with that ReLU's gradient) only windows with a positive y count: a pixel that won is its window's y, so nothing needs
+/// the pooled image in the backward pass.
 #[derive(Clone, Debug)]
 pub struct MaxPoolGrad {
     /// The window.
     pub window: Window,
     /// Shape of the pooled image.
     pub input: Shape,
-    /// Whether a third input, y, masks dy where it is not positive: the ReLU's gradient.
+    /// Whether y is a third input.
+    pub pooled: bool,
+    /// Whether dy is masked where y is not positive.
     pub mask: bool,
 }
 
@@ -179,12 +181,12 @@ impl Op for MaxPool {
 
     fn gradient<'g>(&self, x: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
         let graph = dy.graph();
-        let mask = match graph.describe(x[0].id).origin {
+        let pooled = match graph.describe(x[0].id).origin {
             Origin::Node { node, .. } => downcast::<Relu>(graph.node(node).op.as_ref()).is_some(),
             _ => false,
         };
-        let op = MaxPoolGrad { window: self.0, input: x[0].shape(), mask };
-        vec![Some(dy.apply(op, &[y[1], y[0]][..1 + usize::from(mask)]))]
+        let op = MaxPoolGrad { window: self.0, input: x[0].shape(), pooled, mask: false };
+        vec![Some(dy.apply(op, &[y[1], y[0]][..1 + usize::from(pooled)]))]
     }
 }
 
@@ -194,8 +196,8 @@ impl Op for MaxPoolGrad {
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
-        arity(x, 2 + usize::from(self.mask))?;
-        if self.mask && x[2] != x[0] {
+        arity(x, 2 + usize::from(self.pooled))?;
+        if self.pooled && x[2] != x[0] {
             return Err(format!("dy is {}, y is {}", x[0], x[2]));
         }
         Ok(vec![self.input])
@@ -224,14 +226,15 @@ impl Op for MaxPoolGrad {
             baked.extend([("APART", 1), ("RAGGED", i64::from(h % r + w % s > 0))]);
             params.extend([("height", Word::from(h)), ("width", Word::from(w))]);
         }
-        let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();
+        let read = 2 + usize::from(self.mask);
+        let buffers: Vec<_> = x[..read].iter().chain(&y[..1]).map(|v| (*v).into()).collect();
         k.launch(SOURCE, "max_pool_grad", &baked, &params, &buffers, groups);
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
-        // Masked twice is masked once: the ReLU's gradient after this one is that of the ReLU whose output was pooled.
-        downcast::<ReluGrad>(next).filter(|_| self.mask)?;
-        Some(Rc::new(self.clone()))
+        // A gradient of what a ReLU gave meets no other ReLU's.
+        downcast::<ReluGrad>(next).filter(|_| self.pooled && !self.mask)?;
+        Some(Rc::new(MaxPoolGrad { mask: true, ..self.clone() }))
     }
 
     fn fused_inputs(&self, own: &[ValueId], _: &[ValueId]) -> Vec<ValueId> {

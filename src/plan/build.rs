@@ -3,14 +3,16 @@
 use super::draft::{Draft, Place};
 use super::replay::Rings;
 use super::report::{MemoryReport, bytes};
+use super::target::Target;
 use super::texels::{Assignment, Fill};
-use super::weights::Weights;
+use super::weights::{Layout, Weights};
 use super::{Assign, Buffers, Dispatch, Input, Output, Plan};
 use crate::error::{Error, Result};
 use crate::gpu::kernel::{self, Word};
-use crate::gpu::{Gpu, Reflection};
+use crate::gpu::{Gpu, KernelKey, Reflection};
 use crate::graph::ValueId;
 use crate::graph::record::Arena;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Bytes before and after each slot that no kernel may touch; written and checked by tests.
@@ -19,15 +21,8 @@ const GUARD: u64 = 256;
 pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Plan> {
     let reflections = reflect(&draft)?;
     let texels = Assignment::new(&draft.steps, &reflections);
-    let report = measure(gpu, &weights, &draft, texels.bytes());
-    if let Some(budget) = gpu.memory_budget.filter(|b| report.total() > *b) {
-        return Err(Error::Memory(format!(
-            "the plan needs {}, {} may use {} (--memory); {report}",
-            bytes(report.total()),
-            gpu.info.name,
-            bytes(budget)
-        )));
-    }
+    let report = measure(&weights.layout, &draft, texels.bytes(), guard(gpu));
+    Target::of(gpu).check(&report)?;
     let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let mut b = Buffers {
         all: Vec::new(),
@@ -132,7 +127,8 @@ fn param_slot<'w>(weights: &'w Weights, draft: &Draft, p: usize) -> &'w super::S
     weights.slot(&draft.params[p].1).expect("checked when the draft was made")
 }
 
-fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, textures: u64) -> MemoryReport {
+/// The plan's memory; `guard` bytes stand before and after each slot.
+pub(super) fn measure(weights: &Layout, draft: &Draft, textures: u64, guard: u64) -> MemoryReport {
     let (trainable, frozen) = weights.bytes();
     let inputs: u64 = draft.inputs.iter().map(|(_, v)| v.shape.words() as u64 * 4).sum();
     let outputs: u64 = draft.outputs.iter().map(|(_, s, _)| s.words() as u64 * 4).sum();
@@ -142,10 +138,11 @@ fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, textures: u64) -> Memory
         parameters: trainable + frozen,
         gradients: if draft.moments.is_some() { trainable } else { 0 },
         moments: trainable * draft.moments.unwrap_or(0) as u64,
-        activations: draft.slots.words.iter().map(|w| *w as u64 * 4 + 2 * guard(gpu)).sum(),
+        activations: draft.slots.words.iter().map(|w| *w as u64 * 4 + 2 * guard).sum(),
+        unshared: draft.unshared * 4,
         live: draft.live * 4,
         peak: draft.peak.clone(),
-        unshared: draft.unshared * 4,
+        workspace: draft.workspace * 4,
         transfer: inputs * (1 + ring) + outputs * ring + uniforms + textures,
         largest: draft
             .largest
@@ -154,21 +151,27 @@ fn measure(gpu: &Gpu, weights: &Weights, draft: &Draft, textures: u64) -> Memory
     }
 }
 
-/// What every step's kernel says of itself.
-fn reflect(draft: &Draft) -> Result<Vec<Reflection>> {
-    let one = |step: &super::draft::Step| {
-        let l = &step.launch;
-        let (_, reflection) = kernel::parse(&l.key)?;
-        if reflection.writes.len() != l.buffers.len() {
-            let (given, bound) = (l.buffers.len(), reflection.writes.len());
+/// What every step's kernel says of itself. A kernel is parsed once, not once a step: a network has hundreds of steps and a
+/// dozen kernels.
+pub(super) fn reflect(draft: &Draft) -> Result<Vec<Reflection>> {
+    let mut known: HashMap<&KernelKey, Reflection> = HashMap::new();
+    let mut all = Vec::with_capacity(draft.steps.len());
+    for step in &draft.steps {
+        let key = &step.launch.key;
+        let reflection = match known.get(key) {
+            Some(there) => there.clone(),
+            None => known.entry(key).or_insert(kernel::parse(key)?.1).clone(),
+        };
+        if reflection.writes.len() != step.bound.len() {
+            let (given, bound) = (step.bound.len(), reflection.writes.len());
             return Err(Error::Internal(format!(
                 "{} / {}: {given} buffers given, {bound} bound",
-                step.path, l.key.entry
+                step.path, key.entry
             )));
         }
-        Ok(reflection)
-    };
-    draft.steps.iter().map(one).collect()
+        all.push(reflection);
+    }
+    Ok(all)
 }
 
 type Built = (Vec<Dispatch>, Vec<std::ops::Range<usize>>, Vec<String>);

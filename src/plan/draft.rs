@@ -5,11 +5,12 @@ use super::fuse::fuse;
 use super::liveness::{self, Lifetime, Slots};
 use super::recompute::{Added, recompute};
 use super::slices::Slices;
-use super::weights::Weights;
+use super::target::Target;
+use super::weights::Layout;
 use super::{PlanSpec, Update, When};
 use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
-use crate::gpu::{Gpu, KernelKey, Source, Word};
+use crate::gpu::{KernelKey, Source, Word};
 use crate::graph::record::{Arena, PART_ALIGN, Values};
 use crate::graph::{Cost, Graph, Launch, Node, Operand, Origin, Recorder, Shape, Tensor, Value, ValueId};
 use crate::ops::shader;
@@ -99,8 +100,10 @@ pub(crate) struct Draft {
     pub(crate) unshared: u64,
     /// Words that live at once at the most: no packing needs less.
     pub(crate) live: u64,
-    /// The layer and operation that run then.
+    /// Layer and operation at which they do.
     pub(crate) peak: String,
+    /// The most words of scratch memory that one node takes.
+    pub(crate) workspace: u64,
 }
 
 /// What operations may ask about values.
@@ -178,7 +181,7 @@ fn accumulate(words: usize, of: usize, first: bool) -> Launch {
 }
 
 /// Values and the names of the parameters that take them.
-fn assigns(weights: &Weights, spec: &PlanSpec, describe: impl Fn(ValueId) -> Value) -> Result<Vec<(ValueId, String)>> {
+fn assigns(weights: &Layout, spec: &PlanSpec, describe: impl Fn(ValueId) -> Value) -> Result<Vec<(ValueId, String)>> {
     let mut all: Vec<(ValueId, String)> = Vec::new();
     for (param, value) in &spec.assign {
         let (p, v) = (describe(param.id), describe(value.id));
@@ -196,7 +199,7 @@ fn assigns(weights: &Weights, spec: &PlanSpec, describe: impl Fn(ValueId) -> Val
 }
 
 impl Draft {
-    pub(crate) fn new(gpu: &Gpu, graph: &Graph, weights: &Weights, spec: &PlanSpec) -> Result<Draft> {
+    pub(crate) fn new(gpu: &Target, graph: &Graph, weights: &Layout, spec: &PlanSpec) -> Result<Draft> {
         let mut roots: Vec<ValueId> = spec.outputs.iter().map(|t| t.id).collect();
         roots.extend(spec.gradients.iter().map(|(_, g)| g.id));
         roots.extend(spec.assign.iter().map(|(_, v)| v.id));
@@ -230,6 +233,7 @@ impl Draft {
             unshared: 0,
             live: 0,
             peak: String::new(),
+            workspace: 0,
         };
         draft.place_sources(graph, weights, &nodes, &roots)?;
         let sums = draft.place_gradients(weights, spec, describe)?;
@@ -275,6 +279,7 @@ impl Draft {
                 first.cost = node.op.cost(&xs, &ys);
             }
             let start = lifetimes.len();
+            draft.workspace = draft.workspace.max(workspaces.iter().map(|w| *w as u64).sum());
             lifetimes.extend(workspaces.iter().map(|w| Lifetime { words: *w, first: i, last: i }));
             // What a node writes lies in another buffer than all else that it touches.
             let of = |v: &ValueId| of_host.get(&values.slices.host(*v).0).copied();
@@ -285,8 +290,8 @@ impl Draft {
             recorded.push((launches, start));
         }
         // What the optimizer is told of as a chunk is a piece of one where a binding does not hold it.
-        let split = |(i, c): (usize, &super::weights::Chunk)| {
-            pieces(c.words, gpu.binding_words()).into_iter().map(move |(first, words)| (i, first, words))
+        let split = |(i, words): (usize, &usize)| {
+            pieces(*words, gpu.binding_words()).into_iter().map(move |(first, words)| (i, first, words))
         };
         let chunks: Vec<(usize, usize, usize)> = weights.trainable.iter().enumerate().flat_map(split).collect();
         let mut update = Recorder::new(gpu.tuning, gpu.binding_words(), &values);
@@ -304,7 +309,10 @@ impl Draft {
         draft.unshared = lifetimes.iter().map(|l| l.words as u64).sum();
         let (live, peak) = liveness::peak(&lifetimes);
         draft.live = live as u64;
-        draft.peak = nodes.get(peak).map_or("optimizer".into(), |n| format!("{} {}", n.path, n.op.name()));
+        draft.peak = nodes.get(peak).map_or("the optimizer".into(), |n| match n.path.as_str() {
+            "" => n.op.name().into(),
+            path => format!("{path} / {}", n.op.name()),
+        });
         for (v, l) in of_host {
             draft.places.insert(v, draft.slots.place(l));
         }
@@ -354,7 +362,7 @@ impl Draft {
     }
 
     /// Inputs and parameters that the nodes read, or that are asked for directly.
-    fn place_sources(&mut self, graph: &Graph, weights: &Weights, nodes: &[Node], roots: &[ValueId]) -> Result<()> {
+    fn place_sources(&mut self, graph: &Graph, weights: &Layout, nodes: &[Node], roots: &[ValueId]) -> Result<()> {
         let mut used: Vec<ValueId> =
             nodes.iter().flat_map(|n| n.inputs.iter().copied()).chain(roots.iter().copied()).collect();
         // What planning added comes from nodes.
@@ -392,7 +400,7 @@ impl Draft {
     /// by their nodes, or, where they are accumulated, added. Returns which values are added to which parameters' places.
     fn place_gradients(
         &mut self,
-        weights: &Weights,
+        weights: &Layout,
         spec: &PlanSpec,
         describe: impl Fn(ValueId) -> Value,
     ) -> Result<HashMap<ValueId, Vec<usize>>> {
@@ -430,7 +438,7 @@ impl Draft {
     }
 
     /// No buffer may exceed what one binding can hold.
-    fn check_bindings(&self, gpu: &Gpu) -> Result<()> {
+    fn check_bindings(&self, gpu: &Target) -> Result<()> {
         let limit = gpu.binding_words() as u64 * 4;
         for s in &self.steps {
             for b in &s.bound {
@@ -439,7 +447,7 @@ impl Draft {
                     return Err(Error::Memory(format!(
                         "{} / {}: a buffer of {bytes} bytes is needed, {} binds at most {limit} at once; \
                          a smaller batch or image side makes it fit",
-                        s.path, s.op, gpu.info.name
+                        s.path, s.op, gpu.name
                     )));
                 }
             }

@@ -5,22 +5,29 @@
 
 mod build;
 mod draft;
+mod forecast;
 pub mod fuse;
 pub mod liveness;
 #[cfg(test)]
 mod memory_tests;
+mod moments;
 mod profile;
 pub mod recompute;
 mod replay;
 mod report;
 pub mod slices;
+mod target;
 mod texels;
 mod weights;
 
 pub use draft::{kernels, update_kernels};
+pub(crate) use forecast::with_largest_batch;
+pub use forecast::{forecast, largest_batch};
+pub use moments::Moment;
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
 pub use report::MemoryReport;
+pub use target::Target;
 pub use weights::{Slot, Weights};
 
 use crate::error::Result;
@@ -161,7 +168,7 @@ impl Plan {
     /// [`crate::Error::Memory`] before anything is allocated when a buffer exceeds the adapter's binding size or the whole exceeds
     /// the budget; [`crate::Error::Usage`] when the weights do not fit the graph.
     pub fn compile(gpu: &Gpu, graph: &Graph, weights: &Rc<Weights>, spec: &PlanSpec) -> Result<Plan> {
-        let draft = draft::Draft::new(gpu, graph, weights, spec)?;
+        let draft = draft::Draft::new(&Target::of(gpu), graph, &weights.layout, spec)?;
         build::build(gpu, weights.clone(), draft)
     }
 

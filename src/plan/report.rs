@@ -14,12 +14,14 @@ pub struct MemoryReport {
     pub moments: u64,
     /// Activations and workspaces, shared by lifetime.
     pub activations: u64,
-    /// Activations and workspaces that live at once at the most: what no sharing could go below.
-    pub live: u64,
-    /// The layer and operation that run then.
-    pub peak: String,
     /// Activations and workspaces if nothing were shared.
     pub unshared: u64,
+    /// Of activations and workspaces: the most that lives at once. No sharing takes less.
+    pub live: u64,
+    /// Layer and operation at which that is.
+    pub peak: String,
+    /// The most scratch memory that one operation takes; a part of `activations`.
+    pub workspace: u64,
     /// Inputs, staging and read-back rings, uniforms, scratch textures.
     pub transfer: u64,
     /// The largest activation: layer, shape, bytes.

@@ -151,6 +151,10 @@ mod tests {
         assert_eq!(of(2), [(1, 1, true), (2, 2, false)], "1 is the oldest");
         assert_eq!(of(3), [(1, 0, true), (2, 2, false)], "a step's own operands stay");
         assert_eq!(of(4), [(1, 1, true), (2, 2, false)], "0 was written by the step before");
-        assert_eq!(a.rows, [6, 7 - 1, 4], "rows of the largest operand: slot s has s + 1 times a row and a quad");
+        assert_eq!(
+            a.rows,
+            [7, 6, 4],
+            "slot s needs s + 1 rows and as many quads: 5 in the first, 4 and 2 in the others"
+        );
     }
 }

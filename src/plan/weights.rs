@@ -1,6 +1,7 @@
 //! Parameters in device memory: trainable ones packed in arena chunks, so that an optimizer step is one dispatch a chunk;
 //! frozen ones in chunks of their own.
 
+use super::target::Target;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::{Shape, layout};
@@ -21,10 +22,20 @@ pub struct Slot {
     pub offset: usize,
 }
 
-/// All parameters of a network on one device. Plans for training and for inference share it.
-pub struct Weights {
+/// Where the parameters of a network lie, known before there is memory for them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layout {
     slots: Vec<Slot>,
     by_name: HashMap<String, usize>,
+    /// Words of each chunk of trainable parameters.
+    pub(crate) trainable: Vec<usize>,
+    /// Words of each chunk of frozen ones.
+    pub(crate) frozen: Vec<usize>,
+}
+
+/// All parameters of a network on one device. Plans for training and for inference share it.
+pub struct Weights {
+    pub(crate) layout: Layout,
     pub(crate) trainable: Vec<Chunk>,
     pub(crate) frozen: Vec<Chunk>,
 }
@@ -50,6 +61,50 @@ fn pack(sizes: &[usize], limit: usize, align: usize) -> (Vec<(usize, usize)>, Ve
     (places, chunks.into_iter().filter(|w| *w > 0).collect())
 }
 
+impl Layout {
+    /// Places parameters: name, shape, whether trainable.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when one exceeds the largest buffer, with the figures.
+    pub(crate) fn new<'a>(target: &Target, params: impl IntoIterator<Item = (&'a str, Shape, bool)>) -> Result<Layout> {
+        let params: Vec<_> = params.into_iter().collect();
+        // A larger parameter has a chunk of its own and is bound in pieces.
+        let limit = target.binding_words().min((target.max_buffer / 4) as usize);
+        for (name, shape, _) in &params {
+            let (need, have) = (shape.words() as u64 * 4, target.max_buffer);
+            if need > have {
+                return Err(Error::Memory(format!(
+                    "parameter {name} {shape} takes {need} bytes, a buffer of {} holds at most {have}",
+                    target.name
+                )));
+            }
+        }
+        let mut all = Layout::default();
+        for trainable in [true, false] {
+            let part: Vec<_> = params.iter().filter(|p| p.2 == trainable).collect();
+            let sizes: Vec<usize> = part.iter().map(|p| p.1.words()).collect();
+            let (places, chunks) = pack(&sizes, limit, target.align_words);
+            for ((name, shape, _), (chunk, offset)) in part.iter().zip(places) {
+                all.by_name.insert(name.to_string(), all.slots.len());
+                all.slots.push(Slot { name: name.to_string(), shape: *shape, trainable, chunk, offset });
+            }
+            *(if trainable { &mut all.trainable } else { &mut all.frozen }) = chunks;
+        }
+        Ok(all)
+    }
+
+    /// The place of a parameter.
+    pub(crate) fn slot(&self, name: &str) -> Option<&Slot> {
+        self.by_name.get(name).map(|i| &self.slots[*i])
+    }
+
+    /// Bytes of trainable and of frozen parameters.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let sum = |c: &[usize]| c.iter().map(|words| *words as u64 * 4).sum();
+        (sum(&self.trainable), sum(&self.frozen))
+    }
+}
+
 impl Weights {
     /// Uploads parameters: name, shape, whether trainable, values in the world's layout.
     ///
@@ -60,28 +115,15 @@ impl Weights {
         params: impl IntoIterator<Item = (&'a str, Shape, bool, &'a [f32])>,
     ) -> Result<Weights> {
         let params: Vec<_> = params.into_iter().collect();
-        let align = (gpu.limits.min_storage_buffer_offset_alignment as usize / 4).max(4);
-        // A larger parameter has a chunk of its own and is bound in pieces.
-        let limit = gpu.binding_words().min((gpu.limits.max_buffer_size / 4) as usize);
-        for (name, shape, _, _) in &params {
-            let (need, have) = (shape.words() as u64 * 4, gpu.limits.max_buffer_size);
-            if need > have {
-                return Err(Error::Memory(format!(
-                    "parameter {name} {shape} takes {need} bytes, a buffer of {} holds at most {have}",
-                    gpu.info.name
-                )));
-            }
-        }
-        let mut w = Weights { slots: Vec::new(), by_name: HashMap::new(), trainable: Vec::new(), frozen: Vec::new() };
+        let layout = Layout::new(&Target::of(gpu), params.iter().map(|p| (p.0, p.1, p.2)))?;
+        let mut w = Weights { layout, trainable: Vec::new(), frozen: Vec::new() };
         for trainable in [true, false] {
-            let part: Vec<_> = params.iter().filter(|p| p.2 == trainable).collect();
-            let sizes: Vec<usize> = part.iter().map(|p| p.1.words()).collect();
-            let (places, chunks) = pack(&sizes, limit, align);
+            let chunks = if trainable { &w.layout.trainable } else { &w.layout.frozen };
             let mut memory: Vec<Vec<f32>> = chunks.iter().map(|n| vec![0.0; *n]).collect();
-            for ((name, shape, _, values), (chunk, offset)) in part.iter().zip(places) {
-                memory[chunk][offset..offset + shape.words()].copy_from_slice(&layout::to_memory(*shape, values));
-                w.by_name.insert(name.to_string(), w.slots.len());
-                w.slots.push(Slot { name: name.to_string(), shape: *shape, trainable, chunk, offset });
+            let slots = w.layout.slots.iter().filter(|s| s.trainable == trainable);
+            for (slot, (_, shape, _, values)) in slots.zip(params.iter().filter(|p| p.2 == trainable)) {
+                let place = slot.offset..slot.offset + shape.words();
+                memory[slot.chunk][place].copy_from_slice(&layout::to_memory(*shape, values));
             }
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
             for (i, m) in memory.iter().enumerate() {
@@ -98,7 +140,12 @@ impl Weights {
 
     /// The place of a parameter.
     pub fn slot(&self, name: &str) -> Option<&Slot> {
-        self.by_name.get(name).map(|i| &self.slots[*i])
+        self.layout.slot(name)
+    }
+
+    /// All places, trainable parameters first.
+    pub fn slots(&self) -> &[Slot] {
+        &self.layout.slots
     }
 
     pub(crate) fn buffer(&self, slot: &Slot) -> &wgpu::Buffer {
@@ -108,8 +155,7 @@ impl Weights {
 
     /// Bytes of trainable and of frozen parameters.
     pub fn bytes(&self) -> (u64, u64) {
-        let sum = |c: &[Chunk]| c.iter().map(|c| c.words as u64 * 4).sum();
-        (sum(&self.trainable), sum(&self.frozen))
+        self.layout.bytes()
     }
 
     /// All parameters in the world's layout, in the order of upload with trainable ones first; waits.
@@ -125,7 +171,7 @@ impl Weights {
             let part: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[s.offset * 4..(s.offset + s.shape.words()) * 4]);
             (s.name.clone(), s.shape, layout::to_world(s.shape, &part))
         };
-        Ok(self.slots.iter().map(pick).collect())
+        Ok(self.layout.slots.iter().map(pick).collect())
     }
 
     /// Overwrites parameters by name with values in the world's layout; the others stay.

@@ -78,11 +78,14 @@ impl<'g> Differentiated<'g> {
         known
     }
 
-    fn run(&self, gpu: &Gpu, graph: &Graph) -> Result<Computed> {
+    fn compile(&self, gpu: &Gpu, graph: &Graph) -> Result<Plan> {
         let none = std::iter::empty::<(&str, Shape, bool, &[f32])>();
         let weights = Rc::new(Weights::upload(gpu, none)?);
-        let spec = PlanSpec { outputs: self.asked(), ..PlanSpec::default() };
-        let mut plan = Plan::compile(gpu, graph, &weights, &spec)?;
+        Plan::compile(gpu, graph, &weights, &PlanSpec { outputs: self.asked(), ..PlanSpec::default() })
+    }
+
+    /// Feeds the case's numbers and runs once.
+    fn feed(&self, gpu: &Gpu, graph: &Graph, plan: &mut Plan) -> Result<Vec<Vec<f32>>> {
         let r = &self.recorded;
         let labels: Vec<Vec<u32>> = r.values.iter().map(|v| v.iter().map(|x| *x as u32).collect()).collect();
         let mut feeds: Vec<(Tensor, Feed)> = Vec::new();
@@ -93,8 +96,13 @@ impl<'g> Differentiated<'g> {
         feeds.extend(self.upstream.iter().map(|(t, v)| (*t, Feed::F32(v))));
         // A value that nothing in the plan reads is no input of it: the dy of a ReLU that is not differentiated.
         feeds.retain(|(t, _)| plan.reads(t.id));
+        plan.run(gpu, &feeds)
+    }
+
+    fn run(&self, gpu: &Gpu, graph: &Graph) -> Result<Computed> {
+        let mut plan = self.compile(gpu, graph)?;
         plan.poison(gpu)?;
-        let outputs = plan.run(gpu, &feeds)?;
+        let outputs = self.feed(gpu, graph, &mut plan)?;
         let guards = match plan.check_guards(gpu) {
             Ok(()) => None,
             Err(Error::Numerics(m)) => Some(m),
@@ -118,6 +126,18 @@ pub fn kernels(case: &Case, tuning: Tuning) -> Vec<KernelKey> {
     let graph = Graph::new();
     let d = differentiate(&graph, case, false);
     crate::plan::kernels(&graph, &d.asked(), tuning)
+}
+
+/// The plan of a case, forward and backward, with its numbers in it: for benchmarks.
+///
+/// # Errors
+/// Errors of the device.
+pub fn prepare(gpu: &Gpu, case: &Case) -> Result<Plan> {
+    let graph = Graph::new();
+    let d = differentiate(&graph, case, true);
+    let mut plan = d.compile(gpu, &graph)?;
+    d.feed(gpu, &graph, &mut plan)?;
+    Ok(plan)
 }
 
 /// Runs a case, forward and backward, in memory full of NaN.

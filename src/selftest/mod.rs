@@ -6,7 +6,7 @@ pub mod cases;
 mod check;
 pub mod draw;
 
-pub use check::{Computed, check, compute, kernels};
+pub use check::{Computed, check, compute, kernels, prepare};
 
 use crate::error::Result;
 use crate::gpu::Gpu;

@@ -34,8 +34,8 @@ impl Normalize {
 pub struct Samples<'a> {
     /// `[n, C, H, W]`; gray planes in [0, 1] have C = 1.
     pub data: &'a [f32],
-    /// The same of the images mirrored left to right, where training may show either: features of a frozen base cannot be
-    /// mirrored afterwards.
+    /// The same of the images mirrored left to right, or of several augmented views one after another, where training may
+    /// show any of them: features of a frozen base cannot be mirrored afterwards.
     pub mirrored: Option<&'a [f32]>,
     /// C, H, W.
     pub shape: [usize; 3],
@@ -48,7 +48,7 @@ pub struct Samples<'a> {
 pub(super) struct Batch {
     pub(super) pixels: Vec<f32>,
     pub(super) labels: Vec<u32>,
-    /// Positions in `Samples::items`; shorter than the batch when padded.
+    /// Positions in `Samples::items`, those of the padding included; shorter than the batch where the padding is black.
     pub(super) items: Vec<usize>,
 }
 
@@ -64,39 +64,49 @@ impl Samples<'_> {
         Shape::image(n, c, h, w)
     }
 
-    /// Fills `batch` with the items at `positions`, padded to `size` with black images that count for nothing. `draw`:
-    /// seed and epoch by which each image is mirrored or not, where there are mirrored ones.
+    /// Fills `batch` with the items at `positions`, padded to `size` with images that count for nothing in the loss: with
+    /// those at `padding`, over and over, or black ones where that is empty. Batch norm takes its statistics over the
+    /// padding too, so that training pads with training images. `draw`: seed and epoch by which each image is shown as it is
+    /// or in one of its other views, where there are any.
     pub(super) fn fill(
         &self,
         batch: &mut Batch,
-        positions: &[usize],
+        (positions, padding): (&[usize], &[usize]),
         size: usize,
         normalize: Normalize,
         draw: Option<(u64, usize)>,
     ) {
         let size_one = self.size();
+        let missing = size.saturating_sub(positions.len());
         batch.items.clear();
         batch.items.extend_from_slice(positions);
+        batch.items.extend(padding.iter().cycle().take(missing));
         batch.pixels.clear();
         batch.labels.clear();
-        for at in positions {
-            let (image, label) = self.items[*at];
-            let view = match (self.mirrored, draw) {
-                (Some(mirrored), Some((seed, epoch))) if coin(seed, epoch, image) => mirrored,
+        for at in &batch.items {
+            let (image, _) = self.items[*at];
+            let view = draw.map_or(0, |(seed, epoch)| pick(seed, epoch, image, self.views()));
+            let source = match (view, self.mirrored) {
+                (1.., Some(others)) => &others[(view - 1) * self.data.len()..],
                 _ => self.data,
             };
-            let source = &view[image * size_one..(image + 1) * size_one];
+            let source = &source[image * size_one..(image + 1) * size_one];
             batch.pixels.extend(source.iter().map(|v| (v - normalize.mean) * normalize.scale));
-            batch.labels.push(label as u32);
         }
+        batch.labels.extend(positions.iter().map(|at| self.items[*at].1 as u32));
         batch.pixels.resize(size * size_one, 0.0);
         batch.labels.resize(size, PADDING);
     }
+
+    /// How many views there are of each image, the image itself counted.
+    pub fn views(&self) -> usize {
+        1 + self.mirrored.map_or(0, |m| m.len() / self.data.len().max(1))
+    }
 }
 
-/// A fair coin for an image in an epoch.
-fn coin(seed: u64, epoch: usize, image: usize) -> bool {
-    philox([image as u32, epoch as u32, 0x6d69_7272, 0], key(seed))[0] & 1 == 1
+/// Which of `views` an image is shown in during an epoch: all are equally likely.
+fn pick(seed: u64, epoch: usize, image: usize, views: usize) -> usize {
+    philox([image as u32, epoch as u32, 0x6d69_7272, 0], key(seed))[0] as usize % views
 }
 
 /// The order of an epoch: a shuffle that follows from seed and epoch alone.
@@ -126,8 +136,26 @@ mod tests {
         let planes = [0.5, 0.75, 1.0, 0.0];
         let samples = Samples { data: &planes, mirrored: None, shape: [1, 1, 1], items: &[(2, 1), (0, 0)] };
         let mut b = Batch::default();
-        samples.fill(&mut b, &[0, 1], 3, Normalize::CENTERED, None);
+        samples.fill(&mut b, (&[0, 1], &[]), 3, Normalize::CENTERED, None);
         assert_eq!(b.pixels, [2.0, 0.0, 0.0]);
         assert_eq!(b.labels, [1, 0, PADDING]);
+        samples.fill(&mut b, (&[1], &[0, 1]), 4, Normalize::CENTERED, None);
+        assert_eq!(b.pixels, [0.0, 2.0, 0.0, 2.0]);
+        assert_eq!((b.labels, b.items), (vec![0, PADDING, PADDING, PADDING], vec![1, 0, 1, 0]));
+    }
+
+    #[test]
+    fn every_view_is_shown() {
+        let (data, others) = ([1.0, 2.0], [3.0, 4.0, 5.0, 6.0]);
+        let samples = Samples { data: &data, mirrored: Some(&others), shape: [1, 1, 1], items: &[(1, 0)] };
+        let mut seen = [0; 7];
+        let mut b = Batch::default();
+        for epoch in 0..300 {
+            samples.fill(&mut b, (&[0], &[]), 1, Normalize::NONE, Some((5, epoch)));
+            seen[b.pixels[0] as usize] += 1;
+        }
+        assert!([2, 4, 6].iter().all(|v| (70..130).contains(&seen[*v])), "{seen:?}");
+        samples.fill(&mut b, (&[0], &[]), 1, Normalize::NONE, None);
+        assert_eq!(b.pixels, [2.0]);
     }
 }

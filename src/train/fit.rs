@@ -1,18 +1,19 @@
 //! Fitting a classifier: epochs of shuffled batches, a validation pass after each, the best weights kept.
 
-use super::batches::{Batch, Normalize, PADDING, Samples, order};
+use super::batches::{Batch, Normalize, Samples, order};
 use super::interrupt;
-use super::predict::{Predictor, accuracy_and_loss, argmax};
+use super::predict::{Predictor, accuracy_and_loss};
 use super::progress::Progress;
+use super::resume::{CheckpointOptions, Place, Saver};
+use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
 use crate::gpu::Gpu;
-use crate::graph::{Graph, Shape};
+use crate::graph::{Graph, Shape, Tensor};
 use crate::models::Network;
-use crate::nn::{Layers, Optimizer, ParamStore, Schedule, Trainable};
+use crate::nn::{DROPOUT_INPUT, Layers, Optimizer, ParamStore, Schedule, Trainable};
 use crate::ops::{AugmentOptions, Border, Smoothing};
-use crate::plan::{Feed, Plan, StepResult};
-use std::collections::VecDeque;
+use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, with_largest_batch};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -35,7 +36,7 @@ pub struct FitOptions {
     pub class_weights: Option<Vec<f32>>,
     /// Pixels to input.
     pub normalize: Normalize,
-    /// Seed of order and augmentation.
+    /// Seed of order, augmentation and dropout.
     pub seed: u64,
     /// For progress: "stage 1".
     pub label: String,
@@ -43,6 +44,32 @@ pub struct FitOptions {
     pub quiet: bool,
     /// Print every dispatch of the training plan.
     pub show_plan: bool,
+    /// Checkpoints, and going on from one.
+    pub checkpoint: Option<CheckpointOptions>,
+    /// End after so many steps as if Ctrl-C had been pressed, for work in slices; none means no end.
+    pub stop_after: Option<u64>,
+}
+
+impl Default for FitOptions {
+    /// Ten epochs of Adam at 1e-3 in batches of 16, everything trains, nothing is augmented.
+    fn default() -> FitOptions {
+        FitOptions {
+            epochs: 10,
+            batch: 16,
+            optimizer: Optimizer::adam(),
+            schedule: Schedule::Constant { lr: 1e-3 },
+            trainable: Trainable::All,
+            augment: None,
+            class_weights: None,
+            normalize: Normalize::CENTERED,
+            seed: 1,
+            label: "training".into(),
+            quiet: false,
+            show_plan: false,
+            checkpoint: None,
+            stop_after: None,
+        }
+    }
 }
 
 /// Weights that give every class the same sum over `items`: n / (classes · n of the class), as scikit-learn's "balanced". A
@@ -66,16 +93,20 @@ pub struct Fit {
     pub validation_accuracy: Option<f64>,
     /// Bytes that the training plan takes.
     pub plan_bytes: u64,
-    /// Whether Ctrl-C ended it early.
+    /// Whether Ctrl-C, or [`FitOptions::stop_after`], ended it early.
     pub interrupted: bool,
 }
 
 /// Trains `network` from `params` on `train`, and keeps the weights with the best accuracy on `validation`; the first of
-/// equals, as nothing says that a later one is better.
+/// equals, as nothing says that a later one is better. Batch norm uses the batch's statistics where it trains and keeps running
+/// ones, with which validation is done; dropout draws anew each step. A fit that goes on from a checkpoint gives, on the same
+/// adapter, the very bits of one that was never stopped.
 ///
 /// # Errors
-/// [`Error::Usage`] for batch 0 or no training images; [`Error::Memory`] when the plan does not fit, before the first
-/// step; [`Error::Numerics`] when the loss is not finite, naming epoch and step; device errors.
+/// [`Error::Usage`] for batch 0, no training images, or a checkpoint of another run; [`Error::Data`] for a label outside of the
+/// classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest batch that does;
+/// [`Error::Numerics`] when the loss is not finite, naming epoch and step; [`Error::Format`] for a damaged checkpoint,
+/// [`Error::Io`] when one cannot be written; device errors.
 pub fn fit(
     gpu: &Gpu,
     network: &Network,
@@ -90,13 +121,11 @@ pub fn fit(
     }
     let batch = options.batch;
     let [_, height, width] = train.shape;
+    check_labels(&options.label, classes, &[train.items, validation.items])?;
     let graph = Graph::new();
-    let images = graph.input("images", train.batch_shape(batch));
-    let labels = graph.input_integers("labels", batch);
-    let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
-    let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
-    let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
-    let out = network.record(&graph, x, classes, &layers);
+    let step = Step::record(&graph, network, train, (classes, batch), options);
+    let dropout = graph.find_input(DROPOUT_INPUT);
+    let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
     // Only what this part of the network uses goes to the device.
     let mut params = params.clone();
     let mut used = ParamStore::default();
@@ -107,12 +136,15 @@ pub fn fit(
         }
     }
     let weights = Rc::new(used.upload(gpu)?);
-    let class_weights =
-        options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
-    let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, class_weights);
-    let mut spec = options.optimizer.step_of(loss);
-    spec.outputs.push(out.logits);
-    let mut plan = Plan::compile(gpu, &graph, &weights, &spec)?;
+    let Step { images, labels, affine, class_weights, .. } = step;
+    let spec = step.spec(options);
+    let mut plan = Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| {
+        with_largest_batch(e, &Target::of(gpu), batch, |n| {
+            let graph = Graph::new();
+            let step = Step::record(&graph, network, train, (classes, n), options);
+            forecast(&Target::of(gpu), &graph, &step.spec(options))
+        })
+    })?;
     let size = batch.min(validation.items.len().max(1));
     let mut predictor = Predictor::new(gpu, network, &weights, (validation, classes, size), options.normalize)?;
 
@@ -132,27 +164,47 @@ pub fn fit(
     let mut optimizer = options.optimizer.clone();
     let mut progress =
         Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
+    let mut at = Place { epoch: 0, step: 0, tally: Tally::default(), seconds: 0.0 };
+    if let Some(s) = &saver {
+        let found = s.resume(gpu, (&plan, &mut optimizer), &mut params, &mut fit)?;
+        if let Some(found) = found {
+            at = found.place;
+            let done = at.epoch * train.items.len() + (at.step * batch).min(train.items.len());
+            progress.skip(done as u64);
+            progress.line(&format!("{}: goes on at epoch {}, step {}", options.label, at.epoch + 1, at.step + 1));
+            if !found.same_adapter {
+                progress
+                    .line("the checkpoint is another adapter's or driver's: equal within rounding, not bit for bit");
+            }
+        }
+    }
     let mut buffer = Batch::default();
-    for epoch in 0..options.epochs {
-        let start = Instant::now();
+    let steps = train.items.len().div_ceil(batch);
+    // Between two updates of the weights: only there is the state of a training complete.
+    let accumulation = plan.accumulation();
+    let whole = |epoch: usize, step: usize| ((epoch * steps + step) as u64).is_multiple_of(accumulation);
+    let mut here = 0;
+    while at.epoch < options.epochs {
+        let epoch = at.epoch;
+        let (start, before) = (Instant::now(), at.seconds);
         let rate = options.schedule.rate(epoch);
-        let mut tally = Tally::default();
-        for (step, part) in order(train.items.len(), options.seed, epoch).chunks(batch).enumerate() {
-            if interrupt::requested() {
+        let all = order(train.items.len(), options.seed, epoch);
+        for (step, part) in all.chunks(batch).enumerate().skip(at.step) {
+            let stop = interrupt::requested() || options.stop_after.is_some_and(|n| here >= n);
+            if stop && whole(epoch, step) {
                 fit.interrupted = true;
                 break;
             }
-            train.fill(&mut buffer, part, batch, options.normalize, Some((options.seed, epoch)));
+            // What pads the last batch of an epoch counts for nothing in the loss, but batch norm sees it.
+            train.fill(&mut buffer, (part, &all), batch, options.normalize, Some((options.seed, epoch)));
             let numbers = optimizer.advance(rate);
             let mut feeds = vec![(images, Feed::F32(&buffer.pixels)), (labels, Feed::U32(&buffer.labels))];
             feeds.extend(spec.hyper.map(|h| (h, Feed::F32(&numbers[..]))));
             let drawn = options.augment.map(|a| {
-                let ids: Vec<u32> = part.iter().map(|i| train.items[*i].0 as u32).collect();
+                let ids: Vec<u32> = buffer.items.iter().map(|i| train.items[*i].0 as u32).collect();
                 // Brightness is given for pixels in [0, 1]; the network's input is scaled.
                 let scaled = AugmentOptions { brightness: a.brightness * options.normalize.scale, ..a };
-                let mut all = scaled.draw(options.seed, epoch as u32, &ids, [height, width]);
-                all.extend([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0].repeat(batch - part.len()));
-                all
+                scaled.draw(options.seed, epoch as u32, &ids, [height, width])
             });
             if let (Some(t), Some(w)) = (class_weights, &options.class_weights) {
                 feeds.push((t, Feed::F32(w)));
@@ -160,17 +212,29 @@ pub fn fit(
             if let (Some(t), Some(d)) = (affine, &drawn) {
                 feeds.push((t, Feed::F32(d)));
             }
+            let random = [options.seed as u32, (options.seed >> 32) as u32, (epoch * steps + step) as u32, 0];
+            feeds.extend(dropout.map(|t| (t, Feed::U32(&random[..]))));
             plan.step(gpu, &feeds)?;
-            tally.queue(step, &buffer.labels);
+            here += 1;
+            at.step = step + 1;
+            at.tally.queue(step, &buffer.labels);
             let done: Vec<StepResult> = plan.results().collect();
-            tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+            at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
             progress.advance(
                 part.len() as u64,
-                &format!("epoch {}/{}, loss {:.3}", epoch + 1, options.epochs, tally.recent),
+                &format!("epoch {}/{}, loss {:.3}", epoch + 1, options.epochs, at.tally.recent),
             );
+            if let Some(s) = saver.as_mut().filter(|s| s.due(here) && whole(epoch, step + 1)) {
+                let done = plan.finish(gpu)?;
+                at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+                at.seconds = before + start.elapsed().as_secs_f64();
+                s.write(gpu, (&plan, &optimizer), &params, &at, &fit)?;
+                s.written(here);
+            }
         }
         let done = plan.finish(gpu)?;
-        tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+        at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+        at.seconds = before + start.elapsed().as_secs_f64();
         if fit.interrupted {
             break;
         }
@@ -184,18 +248,75 @@ pub fn fit(
         }
         let record = EpochRecord {
             epoch: epoch as u32 + 1,
-            train_loss: Some(tally.loss()),
-            train_accuracy: Some(tally.accuracy()),
+            train_loss: Some(at.tally.loss()),
+            train_accuracy: Some(at.tally.accuracy()),
             validation_loss: scores.map(|s| s.1),
             validation_accuracy: scores.map(|s| s.0),
             learning_rate: rate,
-            seconds: start.elapsed().as_secs_f64(),
+            seconds: before + start.elapsed().as_secs_f64(),
         };
         progress.line(&describe(&options.label, &record, options.epochs, better));
         fit.history.push(record);
+        at = Place { epoch: epoch + 1, step: 0, tally: Tally::default(), seconds: 0.0 };
+    }
+    // At its end and at Ctrl-C, unless nothing was done; between two updates there is nothing whole to write.
+    if let Some(s) = saver.as_ref().filter(|_| here > 0 && whole(at.epoch, at.step)) {
+        s.write(gpu, (&plan, &optimizer), &params, &at, &fit)?;
+        if fit.interrupted {
+            progress.line(&format!("{}: stopped at epoch {}, step {}", options.label, at.epoch + 1, at.step + 1));
+        }
     }
     progress.finish();
     Ok(fit)
+}
+
+/// A training step as it is recorded.
+#[derive(Clone, Copy)]
+struct Step<'g> {
+    images: Tensor<'g>,
+    labels: Tensor<'g>,
+    affine: Option<Tensor<'g>>,
+    class_weights: Option<Tensor<'g>>,
+    loss: Tensor<'g>,
+    logits: Tensor<'g>,
+}
+
+impl<'g> Step<'g> {
+    fn record(
+        graph: &'g Graph,
+        network: &Network,
+        train: &Samples,
+        (classes, batch): (usize, usize),
+        options: &FitOptions,
+    ) -> Step<'g> {
+        let images = graph.input("images", train.batch_shape(batch));
+        let labels = graph.input_integers("labels", batch);
+        let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
+        let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
+        let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
+        let logits = network.record(graph, x, classes, &layers).logits;
+        let class_weights =
+            options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
+        let (loss, _) = logits.cross_entropy(labels, Smoothing::None, class_weights);
+        Step { images, labels, affine, class_weights, loss, logits }
+    }
+
+    fn spec<'o>(&self, options: &'o FitOptions) -> PlanSpec<'o, 'g> {
+        let mut spec = options.optimizer.step_of(self.loss);
+        spec.outputs.push(self.logits);
+        spec
+    }
+}
+
+/// A label that is no class would count for nothing in the loss, silently.
+fn check_labels(label: &str, classes: usize, parts: &[&[(usize, usize)]]) -> Result<()> {
+    match parts.iter().copied().flatten().find(|(_, class)| *class >= classes) {
+        None => Ok(()),
+        Some((image, class)) => Err(Error::Data(format!(
+            "{label}: image {image} has the label {class}; there are {classes} classes, 0 to {}",
+            classes.saturating_sub(1)
+        ))),
+    }
 }
 
 fn at_epoch(label: &str, epoch: usize, step: usize) -> Error {
@@ -221,46 +342,4 @@ fn describe(label: &str, r: &EpochRecord, epochs: usize, better: bool) -> String
         r.seconds,
         if better { "  *" } else { "" }
     )
-}
-
-/// Sums of an epoch, filled as results arrive a few steps late.
-#[derive(Default)]
-struct Tally {
-    waiting: VecDeque<(usize, Vec<u32>)>,
-    loss: f64,
-    right: usize,
-    count: usize,
-    recent: f64,
-}
-
-impl Tally {
-    fn queue(&mut self, step: usize, labels: &[u32]) {
-        self.waiting.push_back((step, labels.to_vec()));
-    }
-
-    /// Adds results; the error is the step whose loss is not finite.
-    fn take(&mut self, done: Vec<StepResult>, classes: usize) -> Result<(), usize> {
-        for r in done {
-            let Some((step, labels)) = self.waiting.pop_front() else { continue };
-            let loss = f64::from(r.outputs[0][0]);
-            if !loss.is_finite() {
-                return Err(step);
-            }
-            let valid = labels.iter().filter(|l| **l != PADDING).count();
-            self.recent = loss;
-            self.loss += loss * valid as f64;
-            self.count += valid;
-            let rows = r.outputs[1].chunks(classes).zip(&labels);
-            self.right += rows.filter(|(l, t)| **t != PADDING && argmax(l) == **t as usize).count();
-        }
-        Ok(())
-    }
-
-    fn loss(&self) -> f64 {
-        self.loss / self.count.max(1) as f64
-    }
-
-    fn accuracy(&self) -> f64 {
-        self.right as f64 / self.count.max(1) as f64
-    }
 }

@@ -6,7 +6,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, Tensor, ValueId};
 use crate::models::Network;
 use crate::nn::Layers;
-use crate::plan::{Feed, Plan, PlanSpec, StepResult, Weights};
+use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, Weights, forecast, with_largest_batch};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -24,7 +24,8 @@ impl Predictor {
     /// on the device already.
     ///
     /// # Errors
-    /// [`Error::Memory`] when it does not fit; [`Error::Usage`] when the weights are another network's.
+    /// [`Error::Memory`] when it does not fit, with the largest batch that does; [`Error::Usage`] when the weights are
+    /// another network's, and for batch 0.
     pub fn new(
         gpu: &Gpu,
         network: &Network,
@@ -32,10 +33,20 @@ impl Predictor {
         (samples, classes, batch): (&Samples, usize, usize),
         normalize: Normalize,
     ) -> Result<Predictor> {
+        if batch == 0 {
+            return Err(Error::Usage(format!("{}: batch 0, possible is 1 or more", network.name)));
+        }
         let graph = Graph::new();
         let x = graph.input("images", samples.batch_shape(batch));
         let out = network.record(&graph, x, classes, &Layers::default());
-        Predictor::compile(gpu, &graph, weights, (x, out.logits, batch), normalize)
+        Predictor::compile(gpu, &graph, weights, (x, out.logits, batch), normalize).map_err(|e| {
+            with_largest_batch(e, &Target::of(gpu), batch, |n| {
+                let graph = Graph::new();
+                let x = graph.input("images", samples.batch_shape(n));
+                let out = network.record(&graph, x, classes, &Layers::default());
+                forecast(&Target::of(gpu), &graph, &PlanSpec { outputs: vec![out.logits], ..Default::default() })
+            })
+        })
     }
 
     /// Plans the base of `network` alone: its rows are features instead of logits.
@@ -78,7 +89,7 @@ impl Predictor {
         let mut all = Vec::with_capacity(samples.items.len());
         let positions: Vec<usize> = (0..samples.items.len()).collect();
         for part in positions.chunks(self.batch) {
-            samples.fill(&mut batch, part, self.batch, self.normalize, None);
+            samples.fill(&mut batch, (part, &[]), self.batch, self.normalize, None);
             self.plan.step_by_id(gpu, &[(self.input, Feed::F32(&batch.pixels))])?;
             counts.push_back(part.len());
             let done: Vec<StepResult> = self.plan.results().collect();

@@ -11,6 +11,8 @@ pub struct Progress {
     unit: &'static str,
     total: u64,
     done: u64,
+    /// Of these, how many before the start.
+    before: u64,
     start: Instant,
     said: Instant,
     quiet: bool,
@@ -29,12 +31,18 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Progress { bar, label: label.into(), unit, total, done: 0, start: now, said: now, quiet }
+        Progress { bar, label: label.into(), unit, total, done: 0, before: 0, start: now, said: now, quiet }
+    }
+
+    /// So many were done before the start.
+    pub fn skip(&mut self, count: u64) {
+        self.done += count;
+        self.before += count;
     }
 
     /// Things per second since the start.
     pub fn rate(&self) -> f64 {
-        self.done as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
+        (self.done - self.before) as f64 / self.start.elapsed().as_secs_f64().max(1e-9)
     }
 
     /// `count` more are done; `note` as in "loss 0.693".

@@ -220,13 +220,19 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Usage`] naming what differs.
     pub fn check_resumes(&self, network: &str, config: &str, data_digest: &str) -> Result<()> {
-        let pairs = [
-            ("network", self.network.as_str(), network),
-            ("configuration", &self.config, config),
-            ("data digest", &self.data_digest, data_digest),
-        ];
+        let pairs = [("network", self.network.as_str(), network), ("data digest", &self.data_digest, data_digest)];
         let differs = pairs.iter().filter(|(_, was, is)| was != is);
-        let lines: Vec<_> = differs.map(|(what, was, is)| format!("the {what} was '{was}' and is '{is}'")).collect();
+        let mut lines: Vec<_> =
+            differs.map(|(what, was, is)| format!("the {what} was '{was}' and is '{is}'")).collect();
+        // Of a configuration of several lines only those that differ are shown.
+        let (was, is): (Vec<&str>, Vec<&str>) = (self.config.lines().collect(), config.lines().collect());
+        let only = |these: &[&str], those: &[&str]| -> Vec<String> {
+            these.iter().filter(|l| !those.contains(l)).map(|l| l.to_string()).collect()
+        };
+        if self.config != config {
+            let (was, is) = (only(&was, &is).join(", "), only(&is, &was).join(", "));
+            lines.push(format!("the configuration was '{was}' and is '{is}'"));
+        }
         if lines.is_empty() {
             return Ok(());
         }

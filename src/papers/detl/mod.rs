@@ -131,6 +131,7 @@ impl Run<'_> {
             label: "stage 1".into(),
             quiet: o.quiet,
             show_plan: o.plan,
+            ..Default::default()
         };
         let result = fit(
             self.gpu,
@@ -176,6 +177,7 @@ impl Run<'_> {
             label: format!("stage 2, fold {number}"),
             quiet: o.quiet,
             show_plan: o.plan && number == 1,
+            ..Default::default()
         };
         let head = self.network.head_only();
         let parts = (&features.samples(train), &features.samples(val));
