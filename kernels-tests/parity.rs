@@ -137,6 +137,7 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
         "global_maxpool",
         "bce_logits",
         "l2",
+        "concat",
     ];
     if !known.contains(&op) {
         return Ok(Outcome::Unsupported(format!("operation {op}")));
@@ -177,6 +178,9 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
     let other = f.input("b");
     let second = other.as_ref().map(|(d, _)| graph.input("b", image(d)));
     feeds.extend(second.iter().zip(&other).map(|(t, (_, v))| (*t, Feed::F32(v))));
+    let third_input = f.input("c");
+    let third = third_input.as_ref().map(|(d, _)| graph.input("c", image(d)));
+    feeds.extend(third.iter().zip(&third_input).map(|(t, (_, v))| (*t, Feed::F32(v))));
     let number = |key: &str| attrs[key].as_f64().ok_or_else(|| malformed(f, &format!("no number {key}")));
     let mask = f.input("mask");
     let mut extra = None;
@@ -225,13 +229,14 @@ fn operation(gpu: &Gpu, f: &Fixture) -> Result<Outcome, Error> {
             feeds.push((t, Feed::F32(&scaled)));
             x.multiply(t)
         }
+        ("concat", _) => graph.concat(&[x].into_iter().chain(second).chain(third).collect::<Vec<_>>()),
         ("resize", _) => x.resize(pair(f, "size"), attrs["align_corners"] == true),
         _ => return Err(malformed(f, "an input is missing")),
     };
     let (dims, dy_values) = input("dy")?;
     let dy = graph.input("dy", image(&dims));
     feeds.push((dy, Feed::F32(&dy_values)));
-    let wrt: Vec<(&str, Tensor)> = [("dx", Some(x)), ("dweight", w), ("dbias", b), ("db", second)]
+    let wrt: Vec<(&str, Tensor)> = [("dx", Some(x)), ("dweight", w), ("dbias", b), ("db", second), ("dc", third)]
         .into_iter()
         .filter_map(|(n, t)| Some((n, t?)))
         .collect();

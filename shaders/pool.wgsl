@@ -3,10 +3,13 @@
 // pooling: a cell (prelude/cell), and what Params calls quads are cells.
 //   max_pool       y = max over the window, padding never wins; `windows` keeps r * S + s of the winner, one byte a channel;
 //                  the first of equals wins (PyTorch, cuDNN). NaN wins over everything.
-//   max_pool_grad  dx[h, w] = sum over the windows that (h, w) won of dy: a gather, so no atomics. MASK: times (m > 0),
-//                  where m is the ReLU output that was pooled. APART: a scatter instead, each window writes its own pixels.
+//   max_pool_grad  dx[h, w] = sum over the windows that (h, w) won of dy: a gather, so no atomics. APART: a scatter
+//                  instead, each window writes its own pixels. MASK, where a ReLU output was pooled: times (m > 0), where m
+//                  is y: a pixel that won is its window's y, so the ReLU's gradient needs a quarter of the loads and
+//                  nobody the image that was pooled.
 //   avg_pool       y = sum over the window / count; INCLUDE: count = R * S, else the pixels inside the image.
-//   avg_pool_grad  dx[h, w] = sum over the windows that hold (h, w) of dy / count. MASK as above.
+//   avg_pool_grad  dx[h, w] = sum over the windows that hold (h, w) of dy / count. MASK: times (m > 0), where m
+//                  is the ReLU output that was pooled.
 //   global_avg_pool / global_avg_pool_grad: mean over all pixels of an image, and its gradient.
 //   global_max_pool / global_max_pool_grad: maximum over all pixels, and dy at the pixel that won; `won` is that pixel's
 //                  row-major index as f32, which is exact below 2^24. The first of equals wins, NaN over everything.
@@ -126,7 +129,7 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
 @group(0) @binding(1) var<storage, read> dy: array<Cell>;
 @group(0) @binding(2) var<storage, read> windows: array<Winners>;
 #if MASK
-@group(0) @binding(3) var<storage, read> m: array<Cell>;
+@group(0) @binding(3) var<storage, read> m: array<Cell>; // y
 @group(0) @binding(4) var<storage, read_write> dx: array<Cell>;
 #else
 @group(0) @binding(3) var<storage, read_write> dx: array<Cell>;
@@ -140,6 +143,20 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
 @group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
 #end
 #end
+#end
+
+#if max_pool_grad
+// dy of a cell where the window's maximum passed the ReLU.
+fn masked_dy(at: u32) -> Numbers {
+    var d = numbers(dy[at]);
+#if MASK
+    let y = numbers(m[at]);
+#for H in 0..QUADS
+    d[{H}] = select(vec4<f32>(), d[{H}], y[{H}] > vec4<f32>());
+#end
+#end
+    return d;
+}
 #end
 
 #if max_pool_grad && !APART
@@ -164,7 +181,7 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
                 if (row < p.other_rows && column < p.other_columns && r < R && s < S) {
                     let at = ((t.image * p.other_rows + row) * p.other_columns + column) * p.channel_quads + t.quad;
                     let won = winners(windows[at]);
-                    let d = numbers(dy[at]);
+                    let d = masked_dy(at);
 #for H in 0..QUADS
                     sum[{H}] += select(vec4<f32>(), d[{H}], won[{H}] == vec4<u32>(r * S + s));
 #end
@@ -173,12 +190,6 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #end
 #end
             let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
-#if MASK
-            let positive = numbers(m[at]);
-#for H in 0..QUADS
-            sum[{H}] = select(vec4<f32>(), sum[{H}], positive[{H}] > vec4<f32>());
-#end
-#end
             dx[at] = cell(sum);
         }
         t.column += 64u >> p.lane_bits;
@@ -205,7 +216,7 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #else
             let at = begin + t.column * p.channel_quads;
 #end
-            let d = numbers(dy[at]);
+            let d = masked_dy(at);
             let won = winners(windows[at]);
             let first = to + t.column * SW * p.channel_quads;
 #for A in 0..R
@@ -217,17 +228,11 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #end
                 let here = first + {A}u * line + {B}u * p.channel_quads;
                 var v = Numbers();
-#if MASK
-                let positive = numbers(m[here]);
-#end
 #for H in 0..QUADS
                 {
                     var mine = won[{H}] == vec4<u32>({A*S+B}u);
 #if RAGGED
                     mine &= vec4<bool>(inside);
-#end
-#if MASK
-                    mine &= positive[{H}] > vec4<f32>();
 #end
                     v[{H}] = select(vec4<f32>(), d[{H}], mine);
                 }

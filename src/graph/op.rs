@@ -82,10 +82,21 @@ pub trait Op: Any {
     }
 
     /// One operation in place of this one and `next`, whose first input is this one's only output; the fused operation
-    /// takes this one's inputs and then `next`'s others. `None` where there is no such kernel.
+    /// takes this one's inputs and then `next`'s others, see [`Op::fused_inputs`]. `None` where there is no such kernel.
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
         let _ = next;
         None
+    }
+
+    /// The inputs of the fused operation, from this one's and `next`'s others, where it does not need all.
+    fn fused_inputs(&self, own: &[ValueId], others: &[ValueId]) -> Vec<ValueId> {
+        [own, others].concat()
+    }
+
+    /// Whether planning may run it a second time in the backward pass instead of keeping its output: it moves as many bytes
+    /// as a copy and little else ([`crate::plan::PlanSpec::recompute`]).
+    fn cheap(&self) -> bool {
+        false
     }
 }
 

@@ -168,6 +168,7 @@ impl Optimizer {
             update: Some(self),
             hyper: Some(graph.input("hyper", Shape::flat(HYPER))),
             assign: graph.assigned(),
+            recompute: false,
         }
     }
 

@@ -1,10 +1,10 @@
 //! Max pooling and average pooling; any window, stride and padding.
 
-use super::activation::ReluGrad;
+use super::activation::{Relu, ReluGrad};
 use super::pixels::Pixels;
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Recorder, Shape, Tensor, ValueId, downcast, shape};
+use crate::graph::{Op, Origin, Recorder, Shape, Tensor, ValueId, downcast, shape};
 use std::rc::Rc;
 
 pub(super) const SOURCE: Source = shader!("pool.wgsl");
@@ -93,14 +93,18 @@ fn cells(k: &Recorder, over: [usize; 4], other: Shape, padding: [usize; 4]) -> P
 #[derive(Clone, Debug)]
 pub struct MaxPool(pub Window);
 
-/// dx = Σ dy over the windows that a pixel won. Inputs dy, the winners, and the ReLU output that was pooled if `mask`.
+/// dx = Σ dy over the windows that a pixel won. Inputs dy, the winners, and y if a ReLU's output was pooled. With `mask` (by
+/// fusion with that ReLU's gradient) only windows with a positive y count: a pixel that won is its window's y, so nothing needs
+/// the pooled image in the backward pass.
 #[derive(Clone, Debug)]
 pub struct MaxPoolGrad {
     /// The window.
     pub window: Window,
     /// Shape of the pooled image.
     pub input: Shape,
-    /// Whether a third input masks the result where it is not positive (the ReLU's gradient, fused).
+    /// Whether y is a third input.
+    pub pooled: bool,
+    /// Whether dy is masked where y is not positive.
     pub mask: bool,
 }
 
@@ -176,8 +180,13 @@ impl Op for MaxPool {
     }
 
     fn gradient<'g>(&self, x: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        let op = MaxPoolGrad { window: self.0, input: x[0].shape(), mask: false };
-        vec![Some(dy.apply(op, &[y[1]]))]
+        let graph = dy.graph();
+        let pooled = match graph.describe(x[0].id).origin {
+            Origin::Node { node, .. } => downcast::<Relu>(graph.node(node).op.as_ref()).is_some(),
+            _ => false,
+        };
+        let op = MaxPoolGrad { window: self.0, input: x[0].shape(), pooled, mask: false };
+        vec![Some(dy.apply(op, &[y[1], y[0]][..1 + usize::from(pooled)]))]
     }
 }
 
@@ -187,14 +196,17 @@ impl Op for MaxPoolGrad {
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
-        arity(x, 2 + usize::from(self.mask))?;
+        arity(x, 2 + usize::from(self.pooled))?;
+        if self.pooled && x[2] != x[0] {
+            return Err(format!("dy is {}, y is {}", x[0], x[2]));
+        }
         Ok(vec![self.input])
     }
 
     fn reference(&self, x: &[&[f64]], xs: &[Shape], ys: &[Shape]) -> Vec<Vec<f64>> {
         let mut dx = vec![0.0; ys[0].elements()];
         self.window.each(self.input, xs[0], |o, i, e| {
-            if x[1][o] == e as f64 && (!self.mask || x[2][i] > 0.0) {
+            if x[1][o] == e as f64 && (!self.mask || x[2][o] > 0.0) {
                 dx[i] += x[0][o];
             }
         });
@@ -214,13 +226,19 @@ impl Op for MaxPoolGrad {
             baked.extend([("APART", 1), ("RAGGED", i64::from(h % r + w % s > 0))]);
             params.extend([("height", Word::from(h)), ("width", Word::from(w))]);
         }
-        let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();
+        let read = 2 + usize::from(self.mask);
+        let buffers: Vec<_> = x[..read].iter().chain(&y[..1]).map(|v| (*v).into()).collect();
         k.launch(SOURCE, "max_pool_grad", &baked, &params, &buffers, groups);
     }
 
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
-        downcast::<ReluGrad>(next).filter(|_| !self.mask)?;
+        // A gradient of what a ReLU gave meets no other ReLU's.
+        downcast::<ReluGrad>(next).filter(|_| self.pooled && !self.mask)?;
         Some(Rc::new(MaxPoolGrad { mask: true, ..self.clone() }))
+    }
+
+    fn fused_inputs(&self, own: &[ValueId], _: &[ValueId]) -> Vec<ValueId> {
+        own.to_vec()
     }
 }
 

@@ -105,7 +105,7 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Pla
 /// Buffer and byte offset of a value in the plan's own memory.
 fn owned(gpu: &Gpu, weights: &Weights, draft: &Draft, b: &Buffers, value: ValueId) -> Result<(usize, u64)> {
     Ok(match draft.places[&value] {
-        Place::Slot(s) => (b.slots[s], guard(gpu)),
+        Place::Slot(s, first) => (b.slots[s], guard(gpu) + first as u64 * 4),
         Place::Input(i) => (b.inputs[i], 0),
         Place::Grad(p) => {
             let slot = param_slot(weights, draft, p);
@@ -263,7 +263,7 @@ fn dispatches(
                 continue;
             }
             let (buffer, offset) = locate(gpu, weights, draft, b, part.place);
-            let after = if matches!(part.place, Place::Slot(_)) { guard(gpu) } else { 0 };
+            let after = if matches!(part.place, Place::Slot(..)) { guard(gpu) } else { 0 };
             let resource = bind(buffer, offset + part.first as u64 * 4, part.words as u64 * 4 + after);
             entries.push(wgpu::BindGroupEntry { binding: i as u32 + 1, resource });
         }
@@ -291,7 +291,7 @@ fn grid(count: u64, limit: u32) -> [u32; 2] {
 
 fn locate<'b>(gpu: &Gpu, weights: &'b Weights, draft: &Draft, b: &'b Buffers, place: Place) -> (&'b wgpu::Buffer, u64) {
     match place {
-        Place::Slot(s) => (&b.all[b.slots[s]], guard(gpu)),
+        Place::Slot(s, first) => (&b.all[b.slots[s]], guard(gpu) + first as u64 * 4),
         Place::Input(i) => (&b.all[b.inputs[i]], 0),
         Place::Param(p) => {
             let slot = param_slot(weights, draft, p);
@@ -312,7 +312,7 @@ fn locate<'b>(gpu: &Gpu, weights: &'b Weights, draft: &Draft, b: &'b Buffers, pl
 fn disjoint(step: &super::draft::Step, writes: &[bool]) -> Result<(), String> {
     for (i, a) in step.bound.iter().enumerate() {
         for (j, b) in step.bound.iter().enumerate().skip(i + 1) {
-            if a.place == b.place && (writes[i] || writes[j]) {
+            if (a.place == b.place || a.place.same_slot(b.place)) && (writes[i] || writes[j]) {
                 let place = a.place;
                 return Err(format!("bindings {} and {} share {place:?} and one of them is written", i + 1, j + 1));
             }

@@ -3,6 +3,7 @@
 
 use super::fuse::fuse;
 use super::liveness::{self, Lifetime, Slots};
+use super::recompute::{Added, recompute};
 use super::slices::Slices;
 use super::target::Target;
 use super::weights::Layout;
@@ -20,8 +21,8 @@ const ACCUMULATE: Source = shader!("accumulate.wgsl");
 /// Where an operand's memory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Activation slot.
-    Slot(usize),
+    /// Activation slot, from this word on.
+    Slot(usize, usize),
     /// The input buffer of this number.
     Input(usize),
     /// A parameter, by its index in `Draft::params`.
@@ -30,6 +31,20 @@ pub(crate) enum Place {
     Grad(usize),
     /// A chunk of an arena.
     Chunk(Arena, usize),
+}
+
+impl Place {
+    /// Whether these lie in one buffer of the activations.
+    pub(crate) fn same_slot(self, other: Place) -> bool {
+        matches!((self, other), (Place::Slot(a, _), Place::Slot(b, _)) if a == b)
+    }
+}
+
+impl Slots {
+    /// The place of value `i`.
+    fn place(&self, i: usize) -> Place {
+        Place::Slot(self.slot[i], self.first[i])
+    }
 }
 
 /// A launch with its layer's path.
@@ -48,6 +63,19 @@ pub(crate) struct Bound {
     pub(crate) place: Place,
     pub(crate) first: usize,
     pub(crate) words: usize,
+}
+
+impl Bound {
+    /// Whether writing one may change the other: in a slot only where their words meet.
+    pub(crate) fn touches(self, other: Bound) -> bool {
+        match (self.place, other.place) {
+            (Place::Slot(s, a), Place::Slot(t, b)) => {
+                let (a, b) = (a + self.first, b + other.first);
+                s == t && a < b + other.words && b < a + self.words
+            }
+            (a, b) => a == b,
+        }
+    }
 }
 
 /// A plan without memory.
@@ -82,11 +110,12 @@ pub(crate) struct Draft {
 struct Described<'g> {
     graph: &'g Graph,
     slices: Slices,
+    added: Added,
 }
 
 impl Values for Described<'_> {
     fn shape(&self, v: ValueId) -> Shape {
-        self.graph.inner.borrow().values[v.0].shape
+        self.graph.inner.borrow().values[self.added.original(v).0].shape
     }
 
     fn host(&self, v: ValueId) -> (ValueId, usize) {
@@ -113,7 +142,7 @@ fn needed(graph: &Graph, outputs: &[ValueId]) -> Vec<Node> {
 pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelKey> {
     let roots: Vec<ValueId> = outputs.iter().map(|t| t.id).collect();
     // Nothing shares memory here, so that the kernels that copy are among them.
-    let values = Described { graph, slices: Slices::default() };
+    let values = Described { graph, slices: Slices::default(), added: Added::default() };
     let of = |node: &Node| {
         let mut recorder = Recorder::new(tuning, usize::MAX, &values);
         node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
@@ -124,8 +153,8 @@ pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelK
 
 /// The kernels that `update` launches on parameters of `words` words, and those of accumulation; needs no GPU.
 pub fn update_kernels(update: &dyn Update, words: usize, tuning: Tuning) -> Vec<KernelKey> {
-    let (graph, slices) = (&Graph::new(), Slices::default());
-    let values = Described { graph, slices };
+    let graph = &Graph::new();
+    let values = Described { graph, slices: Slices::default(), added: Added::default() };
     let mut k = Recorder::new(tuning, usize::MAX, &values);
     update.record(&mut k, Operand::Chunk(Arena::Param, 0), &[words]);
     let add = |first| accumulate(words, update.accumulation(), first);
@@ -174,7 +203,15 @@ impl Draft {
         let mut roots: Vec<ValueId> = spec.outputs.iter().map(|t| t.id).collect();
         roots.extend(spec.gradients.iter().map(|(_, g)| g.id));
         roots.extend(spec.assign.iter().map(|(_, v)| v.id));
-        let nodes = fuse(needed(graph, &roots), &roots);
+        let mut nodes = fuse(needed(graph, &roots), &roots);
+        let base = graph.inner.borrow().values.len();
+        let added = std::cell::RefCell::new(Added { base, ..Added::default() });
+        if spec.recompute {
+            let shape = |v: ValueId| graph.inner.borrow().values[v.0].shape;
+            let large = |v: ValueId| matches!(shape(v), Shape::Image { .. });
+            let large = |v: ValueId| large(added.borrow().original(v));
+            nodes = recompute(nodes, &roots, &large, &mut |v| added.borrow_mut().fresh(v));
+        }
         let accumulation = spec.update.map_or(1, Update::accumulation);
         if accumulation == 0 {
             return Err(Error::Usage("gradients are accumulated over 1 replay or more, asked for were 0".into()));
@@ -206,12 +243,14 @@ impl Draft {
         // Record every node's launches; memory lives from the node that first writes a value in it to the last that reads
         // one.
         let placed: HashSet<ValueId> = roots.iter().chain(draft.places.keys()).copied().collect();
-        let shape = |v: ValueId| graph.inner.borrow().values[v.0].shape;
-        let values = Described { graph, slices: Slices::find(&nodes, &shape, &|v| placed.contains(&v)) };
+        let mut values = Described { graph, slices: Slices::default(), added: added.into_inner() };
+        values.slices = Slices::find(&nodes, &|v| values.shape(v), &|v| placed.contains(&v));
+        let shape = |v: ValueId| values.shape(v);
         let end = nodes.len();
         let mut lifetimes: Vec<Lifetime> = Vec::new();
         let mut of_host: HashMap<ValueId, usize> = HashMap::new();
         let mut recorded = Vec::new();
+        let mut apart: Vec<(usize, usize)> = Vec::new();
         for (i, node) in nodes.iter().enumerate() {
             for v in &node.outputs {
                 let host = values.slices.host(*v).0;
@@ -242,6 +281,12 @@ impl Draft {
             let start = lifetimes.len();
             draft.workspace = draft.workspace.max(workspaces.iter().map(|w| *w as u64).sum());
             lifetimes.extend(workspaces.iter().map(|w| Lifetime { words: *w, first: i, last: i }));
+            // What a node writes lies in another buffer than all else that it touches.
+            let of = |v: &ValueId| of_host.get(&values.slices.host(*v).0).copied();
+            let written: Vec<usize> = node.outputs.iter().filter_map(of).chain(start..lifetimes.len()).collect();
+            let touched: Vec<usize> = node.inputs.iter().filter_map(of).chain(written.iter().copied()).collect();
+            let pairs = written.iter().flat_map(|w| touched.iter().map(move |t| (*w, *t)));
+            apart.extend(pairs.filter(|(w, t)| w != t));
             recorded.push((launches, start));
         }
         // What the optimizer is told of as a chunk is a piece of one where a binding does not hold it.
@@ -256,9 +301,11 @@ impl Draft {
             let words: Vec<usize> = chunks.iter().map(|c| c.2).collect();
             u.record(&mut update, Operand::Value(hyper), &words);
             lifetimes.extend(update.workspaces.iter().map(|w| Lifetime { words: *w, first: end, last: end }));
+            let all = update_start..lifetimes.len();
+            apart.extend(all.clone().flat_map(|a| (update_start..a).map(move |b| (a, b))));
         }
         // Guard bands stand at a value's end, so a guarded value has its slot to itself.
-        draft.slots = if gpu.guards { liveness::separate(&lifetimes) } else { liveness::assign(&lifetimes) };
+        draft.slots = if gpu.guards { liveness::separate(&lifetimes) } else { liveness::assign(&lifetimes, &apart) };
         draft.unshared = lifetimes.iter().map(|l| l.words as u64).sum();
         let (live, peak) = liveness::peak(&lifetimes);
         draft.live = live as u64;
@@ -267,7 +314,7 @@ impl Draft {
             path => format!("{path} / {}", n.op.name()),
         });
         for (v, l) in of_host {
-            draft.places.insert(v, Place::Slot(draft.slots.slot[l]));
+            draft.places.insert(v, draft.slots.place(l));
         }
         let locate = |draft: &Draft, o: &Operand, workspaces: usize| match *o {
             Operand::Value(v) => {
@@ -277,7 +324,7 @@ impl Draft {
             Operand::Part { value, first, words } => Bound { place: draft.places[&value], first, words },
             Operand::Workspace(w) => {
                 let l = workspaces + w;
-                Bound { place: Place::Slot(draft.slots.slot[l]), first: 0, words: lifetimes[l].words }
+                Bound { place: draft.slots.place(l), first: 0, words: lifetimes[l].words }
             }
             Operand::Chunk(a, c) => {
                 let (chunk, first, words) = chunks[c];
@@ -318,6 +365,9 @@ impl Draft {
     fn place_sources(&mut self, graph: &Graph, weights: &Layout, nodes: &[Node], roots: &[ValueId]) -> Result<()> {
         let mut used: Vec<ValueId> =
             nodes.iter().flat_map(|n| n.inputs.iter().copied()).chain(roots.iter().copied()).collect();
+        // What planning added comes from nodes.
+        let recorded = graph.inner.borrow().values.len();
+        used.retain(|v| v.0 < recorded);
         used.sort_unstable();
         used.dedup();
         for v in used {

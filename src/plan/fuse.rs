@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// Fuses `nodes` (in order) until nothing fits any more; values in `kept` are asked for from outside and stay.
 pub fn fuse(nodes: Vec<Node>, kept: &[ValueId]) -> Vec<Node> {
-    // A fusion moves uses from one node to another and removes one value; no other count changes.
+    // A fusion moves uses from one node to another and removes one value, and inputs that it does not need.
     let mut uses: HashMap<ValueId, usize> = HashMap::new();
     nodes.iter().flat_map(|n| &n.inputs).for_each(|v| *uses.entry(*v).or_default() += 1);
     let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
@@ -19,10 +19,13 @@ pub fn fuse(nodes: Vec<Node>, kept: &[ValueId]) -> Vec<Node> {
             let first = *makers.get(next.inputs.first().filter(|v| free(v))?)?;
             let producer = nodes[first].as_ref()?;
             let op = producer.op.fuse(next.op.as_ref())?;
-            let inputs = producer.inputs.iter().chain(&next.inputs[1..]).copied().collect();
-            Some((first, Node { op, inputs, outputs: next.outputs.clone(), path: producer.path.clone() }))
+            let inputs = producer.op.fused_inputs(&producer.inputs, &next.inputs[1..]);
+            let before: Vec<ValueId> = producer.inputs.iter().chain(&next.inputs[1..]).copied().collect();
+            Some((first, before, Node { op, inputs, outputs: next.outputs.clone(), path: producer.path.clone() }))
         });
-        if let Some((first, node)) = joined {
+        if let Some((first, before, node)) = joined {
+            before.iter().for_each(|v| *uses.entry(*v).or_default() -= 1);
+            node.inputs.iter().for_each(|v| *uses.entry(*v).or_default() += 1);
             // The fused node stands where the second stood: all its inputs are there by then.
             nodes[first] = None;
             nodes[second] = Some(node);

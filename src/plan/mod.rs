@@ -8,8 +8,11 @@ mod draft;
 mod forecast;
 pub mod fuse;
 pub mod liveness;
+#[cfg(test)]
+mod memory_tests;
 mod moments;
 mod profile;
+pub mod recompute;
 mod replay;
 mod report;
 pub mod slices;
@@ -91,6 +94,9 @@ pub struct PlanSpec<'a, 'g> {
     /// Parameters that do not train, and the value whose bits each holds after the step (running statistics). They are
     /// written last: whatever reads the parameter in this step sees its old value.
     pub assign: Vec<(Tensor<'g>, Tensor<'g>)>,
+    /// Whether cheap results (batch norm and its ReLU) are computed again for the backward pass instead of being kept: the
+    /// same numbers bit by bit, less memory, a little more time.
+    pub recompute: bool,
 }
 
 /// A compiled plan: owns its activations, gradients and moments, shares the weights.

@@ -49,13 +49,15 @@ impl fmt::Display for MemoryReport {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
             f,
-            "{} in all: parameters {}, gradients {}, moments {}, activations {} ({} unshared), transfer {}; largest {}",
+            "{} in all: parameters {}, gradients {}, moments {}, activations {} ({} unshared; {} at once in {}), transfer {}; largest {}",
             bytes(self.total()),
             bytes(self.parameters),
             bytes(self.gradients),
             bytes(self.moments),
             bytes(self.activations),
             bytes(self.unshared),
+            bytes(self.live),
+            self.peak,
             bytes(self.transfer),
             self.largest
         )

@@ -84,7 +84,7 @@ impl Assignment {
             // What the step writes is stale in a texture. A chunk holds many values: forget everything.
             for (written, _) in step.bound.iter().zip(&r.writes).filter(|(_, w)| **w) {
                 let chunk = matches!(written.place, Place::Chunk(..));
-                let stale = |h: &Option<Bound>| chunk || h.is_some_and(|b| b.place == written.place);
+                let stale = |h: &Option<Bound>| chunk || h.is_some_and(|b| b.touches(*written));
                 held.iter_mut().filter(|h| stale(h)).for_each(|h| *h = None);
             }
             all.steps.push(mine);
@@ -135,7 +135,7 @@ mod tests {
         let key = KernelKey { source: Source { file: "", text: "" }, entry: "", params: Vec::new() };
         let launch = Launch { key, params: Vec::new(), buffers: Vec::new(), groups: 1, cost: Cost::default() };
         let bound =
-            slots.map(|s| Bound { place: Place::Slot(s), first: 0, words: 4 * (TEXEL_ROW + 1) * (s + 1) }).to_vec();
+            slots.map(|s| Bound { place: Place::Slot(s, 0), first: 0, words: 4 * (TEXEL_ROW + 1) * (s + 1) }).to_vec();
         Step { path: String::new(), op: "", launch, bound, when: super::super::When::Always }
     }
 

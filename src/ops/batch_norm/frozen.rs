@@ -128,6 +128,11 @@ impl Op for Normalize {
         Cost { flops: 3.0 * ys[0].elements() as f64, bytes: 4.0 * words as f64 }
     }
 
+    fn cheap(&self) -> bool {
+        // With a residual it would need the block's input, which then is needed again for the block before, and so on.
+        !self.skip
+    }
+
     fn fuse(&self, next: &dyn Op) -> Option<Rc<dyn Op>> {
         let (skip, relu) = tail(next, self.skip, self.relu)?;
         Some(Rc::new(Normalize { skip, relu }))

@@ -1,0 +1,45 @@
+//! How much memory a training step of a network takes for each image.
+
+use super::{MemoryReport, Target, forecast};
+use crate::graph::{Graph, Shape};
+use crate::models::Network;
+use crate::nn::{Layers, Optimizer};
+use crate::ops::Smoothing;
+
+/// The memory of a training step with Adam.
+fn step(name: &str, batch: usize, side: usize, recompute: bool) -> MemoryReport {
+    let network = Network::named(name).expect("a network");
+    let graph = Graph::new();
+    let x = graph.input("images", Shape::image(batch, network.channels(), side, side));
+    let out = network.record(&graph, x, 3, &Layers { training: true, ..Layers::default() });
+    let labels = graph.input_integers("labels", batch);
+    let (loss, _) = out.logits.cross_entropy(labels, Smoothing::None, None);
+    let adam = Optimizer::adam();
+    let mut spec = adam.step_of(loss);
+    spec.recompute = recompute;
+    forecast(&Target::portable(), &graph, &spec).expect("a plan")
+}
+
+/// Bytes of activations that one image more takes.
+fn one_more(name: &str, side: usize, recompute: bool) -> u64 {
+    let of = |batch| step(name, batch, side, recompute).activations;
+    of(2) - of(1)
+}
+
+#[test]
+fn an_image_of_resnet50_takes_84_megabytes_at_most() {
+    let kept = one_more("resnet50", 224, false);
+    assert!(kept <= 84_000_000, "{kept} bytes");
+}
+
+#[test]
+fn an_image_of_densenet121_takes_92_megabytes_at_most_and_32_with_recomputation() {
+    let (kept, again) = (one_more("densenet121", 224, false), one_more("densenet121", 224, true));
+    assert!(kept <= 92_000_000 && again <= 32_000_000, "{kept} bytes, {again} with recomputation");
+}
+
+#[test]
+fn zhong_trains_32_images_in_2_gigabytes() {
+    let all = step("zhong_dcnn", 32, 80, false);
+    assert!(all.total() <= 2_000_000_000, "{all}");
+}
