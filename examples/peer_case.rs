@@ -1,10 +1,11 @@
 //! One case of the peers' harness on this engine: `cargo run --release --example peer_case -- w1_train 64 16 2`.
 //! Prints the JSON line that every engine of that harness prints, so that all run side by side.
 //!
-//! Cases: `w1_train S B K`, `w1_infer S B` (the DETL network), `conv_fwd C HW N`, `conv_fwdbwd C HW N` (3×3 same with bias;
-//! backward gives dX, dW, db of mean(out²)). `PROFILE=1` adds device times by dispatch on stderr.
+//! Cases: `w1_train S B K`, `w1_infer S B` (the DETL network), `vgg16_infer S B` (the convolutional base), `resnet50_infer S B`,
+//! `conv_fwd C HW N`, `conv_fwdbwd C HW N` (3×3 same with bias; backward gives dX, dW, db of mean(out²)). `PROFILE=1` adds
+//! device times by dispatch on stderr.
 
-use radiograd::models::detl12;
+use radiograd::models::{Network, detl12};
 use radiograd::nn::{Layers, Optimizer, ParamStore};
 use radiograd::ops::{Geometry, Smoothing};
 use radiograd::{Feed, Gpu, GpuOptions, Graph, Plan, PlanSpec, Shape, Tensor};
@@ -23,9 +24,13 @@ fn unit(stream: u64, n: usize) -> Vec<f32> {
     (0..n as u64).map(one).collect()
 }
 
-/// Weights of layer 1, 2, … in order, uniform in ±√(6 / fan-in); biases zero.
-fn weights(graph: &Graph) -> ParamStore {
+/// Weights of layer 1, 2, … in order, uniform in ±√(6 / fan-in); biases zero, batch norms new.
+fn weights(graph: &Graph, case: &str) -> ParamStore {
     let mut store = ParamStore::init(graph, 0);
+    if case == "resnet50_infer" {
+        // torchvision's order: within a block the shortcut comes last, which is the order of the names.
+        store.params.sort_by_key(|p| (p.name.starts_with("fc."), p.name.clone()));
+    }
     let mut stream = 0;
     for p in &mut store.params {
         if let Shape::Filter { c, r, s, .. } = p.shape {
@@ -55,8 +60,12 @@ fn record<'a, 'g>(
     let image = |shape: Shape| (g.input("x", shape), Numbers::F32(unit(1000, shape.elements())));
     let mut feeds = match (name, n) {
         ("w1_train" | "w1_infer", &[s, b, ..]) => vec![image(Shape::image(b, 1, s, s))],
+        ("vgg16_infer" | "resnet50_infer", &[s, b]) => vec![image(Shape::image(b, 3, s, s))],
         ("conv_fwd" | "conv_fwdbwd", &[c, hw, b]) => vec![image(Shape::image(b, c, hw, hw))],
-        _ => return Err("cases: w1_train S B K, w1_infer S B, conv_fwd C HW N, conv_fwdbwd C HW N".into()),
+        _ => {
+            let cases = ["w1_train S B K", "w1_infer S B", "vgg16_infer S B", "resnet50_infer S B", "conv_fwd C HW N"];
+            return Err(format!("cases: {}, conv_fwdbwd C HW N", cases.join(", ")));
+        }
     };
     let x = feeds[0].0;
     match (name, n) {
@@ -67,6 +76,13 @@ fn record<'a, 'g>(
             spec = update.step_of(loss);
         }
         ("w1_infer", _) => spec.outputs = vec![detl12(x, 2, &Layers::default()).logits],
+        ("vgg16_infer", _) => {
+            spec.outputs = vec![Network::named("vgg16").map_err(|e| e.to_string())?.record_base(x)];
+        }
+        ("resnet50_infer", _) => {
+            let network = Network::named("resnet50").map_err(|e| e.to_string())?;
+            spec.outputs = vec![network.record(g, x, 1000, &Layers::default()).logits];
+        }
         _ => {
             let y = Layers::default().conv2d(x, "conv", n[0], [3, 3], Geometry::same(3, 3));
             spec.outputs = vec![y];
@@ -103,7 +119,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let update = optimizer.clone();
     let (spec, inputs) = record(&graph, (&name, &n), &update)?;
     let hyper = spec.hyper;
-    let mut plan = Plan::compile(&gpu, &graph, &Rc::new(weights(&graph).upload(&gpu)?), &spec)?;
+    let mut plan = Plan::compile(&gpu, &graph, &Rc::new(weights(&graph, &name).upload(&gpu)?), &spec)?;
 
     let mut first_feeds: Vec<(Tensor, Feed)> = inputs
         .iter()
@@ -144,7 +160,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let line = serde_json::json!({
         "peer": "radiograd", "variant": gpu.describe(), "case": name, "args": n, "first_s": first_s,
         "startup_s": startup_s, "median_s": times[times.len() / 2], "min_s": times[0], "n": times.len(),
-        "async_step_s": async_s, "plan_mb": plan.memory().total() as f64 / 1e6, "vals": vals, "status": "ok",
+        "async_step_s": async_s, "plan_mb": plan.memory().total() as f64 / 1e6,
+        "pipelines": gpu.pipelines(), "dispatches": plan.size().0, "vals": vals, "status": "ok",
     });
     println!("{line}");
     if std::env::var("PROFILE").is_ok() {

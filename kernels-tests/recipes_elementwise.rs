@@ -3,7 +3,7 @@
 use super::recipes::{boxed, image, input};
 use super::{Bound, Case, Kind};
 use crate::graph::shape::Shape;
-use crate::ops::{Border, CamMap, Colors, Fill, Overlay};
+use crate::ops::{Border, CamMap, CamPlusWeights, CamProduct, Colors, Fill, Overlay};
 
 /// A bias by itself.
 pub fn bias(x: [usize; 4]) -> Case {
@@ -175,6 +175,36 @@ pub fn grad_cam(x: [usize; 4], relu: bool) -> Case {
         inputs: vec![image(x, Kind::Fixed(1.0)), input("gradient", Shape::image(n, c, h, w), Kind::Fixed(1.0))],
         build: boxed(move |_, t| vec![t[1].global_avg_pool().apply(CamMap { relu }, &[t[0]])]),
         bound: Bound::Sums { forward: h * w + c + 6, backward: 0 },
+        bench: false,
+    }
+}
+
+/// The maps of given features and gradients, pixel by pixel.
+pub fn cam_product(x: [usize; 4], positive: bool) -> Case {
+    let [n, c, h, w] = x;
+    Case {
+        name: format!("cam_product n{n} c{c} {h}x{w}{}", if positive { " positive" } else { "" }),
+        family: "grad_cam",
+        inputs: vec![image(x, Kind::Fixed(1.0)), input("gradient", Shape::image(n, c, h, w), Kind::Fixed(1.0))],
+        build: boxed(move |_, t| vec![t[1].apply(CamProduct { positive }, &[t[0]])]),
+        bound: Bound::Sums { forward: c + 4, backward: 0 },
+        bench: false,
+    }
+}
+
+/// The channel weights of Grad-CAM++.
+pub fn cam_plus_weights(x: [usize; 4]) -> Case {
+    let [n, c, h, w] = x;
+    let pixels = (h * w) as f64;
+    Case {
+        name: format!("cam_plus_weights n{n} c{c} {h}x{w}"),
+        family: "grad_cam",
+        inputs: vec![image(x, Kind::Fixed(1.0)), input("gradient", Shape::image(n, c, h, w), Kind::Fixed(1.0))],
+        // Features after a ReLU: near a pole of 1 / (2 + S g) no bound holds.
+        build: boxed(move |_, t| vec![t[0].relu().apply(CamPlusWeights, &[t[1]])]),
+        // g / (2 + S g) < min(1/2, 1/S): P of them, where S is near P/4 and surely above P/8, are less than 8 and less than
+        // P/2. S has P roundings, the denominator 3 more, the division 2.5 ulp (5 u), the sum P.
+        bound: Bound::Absolute { forward: (pixels / 2.0).min(8.0) * (2.0 * pixels + 10.0), backward: 0.0 },
         bench: false,
     }
 }

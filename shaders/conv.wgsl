@@ -1,7 +1,7 @@
 // Convolution, its two gradients, and dense layers (a convolution with h = w = r = s = 1). Channels last:
 // x [N, H, W, Cp], w [R, S, Cp, Kp], y [N, P, Q, Kp], Cp and Kp = channels rounded up to 4, extra lanes zero.
 //
-//   conv2d_forward      y[n,p,q,k]  = sum_{r,s,c} x[n, p SH + r - pad_top, q SW + s - pad_left, c] w[r,s,c,k]  (+ bias[k], ReLU)
+//   conv2d_forward      y[n,p,q,k]  = sum_{r,s,c} x[n, p SH + r - pad_top, q SW + s - pad_left, c] w[r,s,c,k]  (+ bias, batch norm, skip, ReLU)
 //   conv2d_grad_input   dx[n,h,w,c] = sum_{r,s,k} dy[n, (h + pad_top - r) / SH, (w + pad_left - s) / SW, k] w[r,s,c,k]  (* (m > 0))
 //   conv2d_grad_weight  dw[r,s,c,k] = sum_{n,p,q} x[n, p SH + r - pad_top, q SW + s - pad_left, c] dy[n,p,q,k]
 //
@@ -34,12 +34,10 @@
 #param BK = 16          // core 1: slice of the reduction in workgroup memory, a multiple of 4
 #param TM = 4           // core 1: rows of a thread, a multiple of 4
 #param TN = 4           // core 1: columns of a thread, a multiple of 4; threads = (BM / TM) (BN / TN)
-#param STRIDED = 0      // 1: stride > 1 in either direction (forward, grad_input)
+#param STRIDED = 0      // grad_input, 1: stride > 1 in either direction
 #param C_TRUE = 4       // core 0: 1 = one real channel in the quad (first layer of grey images): forward, grad_weight
-#param BIAS = 0         // forward: add bias[k]
-#param NORM = 0         // forward, then: (y - mean[k]) * scale[k] + beta[k], batch norm with given statistics
 #param SKIP = 0         // forward: add skip, an image of y's shape, before the ReLU
-#param MASK = 0         // grad_input: multiply by (m > 0), m has the layout of dx
+#param MASK = 0         // grad_input: multiply by (m > 0), m has the layout of dx (with STRIDED only if p.masked)
 #param ACCUMULATE = 0   // grad_input, grad_weight: add to the output instead of writing it
 #param TEXELS = 0       // core 0: > 0 = both operands are read as textures of so many texels a row (prelude/texel); ROWS 32
 #if CORE == 1
@@ -93,18 +91,16 @@
 #end
 @group(0) @binding(2) var<storage, read> w: array<Quad>;         // [R, S, Cp, Kp]
 #end
-#if BIAS
-@group(0) @binding(3) var<storage, read> bias: array<Quad>; // [Kp]
-#end
-#if NORM
-@group(0) @binding(3u + BIAS) var<storage, read> mean: array<Quad>;  // [Kp]
-@group(0) @binding(4u + BIAS) var<storage, read> scale: array<Quad>; // [Kp]
-@group(0) @binding(5u + BIAS) var<storage, read> beta: array<Quad>;  // [Kp]
-#end
+// What a convolution does not have is bound to w and not used: a variant would be a pipeline, and in software Vulkan each
+// takes the better part of a second to compile.
+@group(0) @binding(3) var<storage, read> bias: array<Quad>;  // [Kp]
+@group(0) @binding(4) var<storage, read> mean: array<Quad>;  // [Kp]; y = (sum + bias - mean) * scale + beta
+@group(0) @binding(5) var<storage, read> scale: array<Quad>; // [Kp]
+@group(0) @binding(6) var<storage, read> beta: array<Quad>;  // [Kp]
 #if SKIP
-@group(0) @binding(3u + BIAS + 3u * NORM) var<storage, read> skip: array<Quad>; // [N, P, Q, Kp]
+@group(0) @binding(7) var<storage, read> skip: array<Quad>;  // [N, P, Q, Kp]
 #end
-@group(0) @binding(3u + BIAS + 3u * NORM + SKIP) var<storage, read_write> out: array<Quad>; // y [N, P, Q, Kp], or the workspace
+@group(0) @binding(7u + SKIP) var<storage, read_write> out: array<Quad>; // y [N, P, Q, Kp], or the workspace
 #end
 #if conv2d_grad_input
 #if TEXELS

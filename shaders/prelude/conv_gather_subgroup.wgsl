@@ -8,7 +8,7 @@
     var n_next = m0 / out_w / out_h;
 #for J in 0..PIXELS
     let n{J} = n_next;
-#if conv2d_forward && STRIDED
+#if conv2d_forward
     let in_row{J} = i32(i_next * p.stride_h) + first_h;
     let in_col{J} = i32(j_next * p.stride_w) + first_w;
 #else
@@ -42,21 +42,9 @@
 #end
 #end
 
-#if conv2d_forward && BIAS
-#for T in 0..(ROWS+31)/32
-    let b{T} = select(vec4<f32>(), quad(bias[min(row0 + lane + {T*8}u, row_quads - 1u)]), whole);
-#end
-#end
 #for I in 0..ROWS
-#if conv2d_forward && BIAS
-    let bias{I} = subgroupBroadcast(b{I/32}[{I%4}], {I%32/4}u);
-#for J in 0..PIXELS
-    var s{I}_{J} = bias{I};
-#end
-#else
 #for J in 0..PIXELS
     var s{I}_{J} = 0.0;
-#end
 #end
 #end
     var r = 0u;
@@ -163,13 +151,16 @@
         s = select(s, 0u, wrap);
     }
 
-#if conv2d_forward && NORM
-    // Before the stores: there each quad would load its three numbers. The sums are rounded at the size of the mean anyway,
-    // so beta - mean * scale loses nothing.
+#if conv2d_forward
+    // Before the stores: there each quad would load its numbers. The sums are rounded at the size of the mean anyway, so
+    // beta - mean * scale loses nothing.
+    let add_bias = whole && (p.epilogue & 1u) != 0u;
+    let normalize = whole && (p.epilogue & 2u) != 0u;
 #for T in 0..(ROWS+31)/32
     let k{T} = min(row0 + lane + {T*8}u, row_quads - 1u);
-    let a{T} = select(vec4<f32>(1.0), quad(scale[k{T}]), whole);
-    let c{T} = select(vec4<f32>(), fma(-quad(mean[k{T}]), a{T}, quad(beta[k{T}])), whole);
+    let b{T} = select(vec4<f32>(), quad(bias[k{T}]), add_bias);
+    let a{T} = select(vec4<f32>(1.0), quad(scale[k{T}]), normalize);
+    let c{T} = select(b{T}, fma(b{T} - quad(mean[k{T}]), a{T}, quad(beta[k{T}])), normalize);
 #end
 #for I in 0..ROWS
     let a_{I} = subgroupBroadcast(a{I/32}[{I%4}], {I%32/4}u);
@@ -209,7 +200,13 @@
             v = select(v, vec4<f32>(), (v < vec4<f32>()) & vec4<bool>(whole && p.relu != 0u)); // NaN stays NaN
 #else
 #if MASK
-            v = select(vec4<f32>(), v, (quad(mask[pixel * out_pitch + out_first + row0 + t]) > vec4<f32>()) | vec4<bool>(!whole));
+#if STRIDED
+            let masked = whole && p.masked != 0u;
+#else
+            let masked = whole;
+#end
+            let m_at = select(0u, pixel * out_pitch + out_first + row0 + t, masked);
+            v = select(vec4<f32>(), v, (quad(mask[m_at]) > vec4<f32>()) | vec4<bool>(!masked));
 #end
 #if ACCUMULATE
             v += select(vec4<f32>(), quad(out[at]), whole);

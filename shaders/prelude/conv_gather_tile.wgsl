@@ -11,7 +11,7 @@
     let a_pixel{L} = (lane + {L}u * THREADS) / (BK / 4u);
     let a_m{L} = m_first + a_pixel{L};
     let a_n{L} = a_m{L} / out_w / out_h;
-#if conv2d_forward && STRIDED
+#if conv2d_forward
     let a_row{L} = i32(a_m{L} / out_w % out_h * p.stride_h) + first_h;
     let a_col{L} = i32(a_m{L} % out_w * p.stride_w) + first_w;
 #else
@@ -131,19 +131,22 @@
             if (m < pixels && t < row_quads) {
                 var v = s{I}_{J};
 #if conv2d_forward
-#if BIAS
-                v += select(vec4<f32>(), quad(bias[t]), whole);
-#end
-#if NORM
-                v = select(v, fma(v - quad(mean[t]), quad(scale[t]), quad(beta[t])), whole);
-#end
+                let b = select(vec4<f32>(), quad(bias[t]), whole && (p.epilogue & 1u) != 0u);
+                let normal = fma(v + b - quad(mean[t]), quad(scale[t]), quad(beta[t]));
+                v = select(v + b, normal, whole && (p.epilogue & 2u) != 0u);
 #if SKIP
                 v += select(vec4<f32>(), quad(skip[pixel * p.skip_pitch + p.skip_first + t]), whole);
 #end
                 v = select(v, vec4<f32>(), (v < vec4<f32>()) & vec4<bool>(whole && p.relu != 0u)); // NaN stays NaN
 #else
 #if MASK
-                v = select(vec4<f32>(), v, (quad(mask[pixel * out_pitch + out_first + t]) > vec4<f32>()) | vec4<bool>(!whole));
+#if STRIDED
+                let masked = whole && p.masked != 0u;
+#else
+                let masked = whole;
+#end
+                let m_at = select(0u, pixel * out_pitch + out_first + t, masked);
+                v = select(vec4<f32>(), v, (quad(mask[m_at]) > vec4<f32>()) | vec4<bool>(!masked));
 #end
 #if ACCUMULATE
                 v += select(vec4<f32>(), quad(out[at]), whole);

@@ -25,7 +25,11 @@ struct Params {
     splits: u32,     // slices of the reduction; > 1: out is the workspace [splits][out_quads] and there is no epilogue
     split_size: u32, // units of the reduction in a slice (forward: c quads, grad_input: k quads, grad_weight: y rows n*p)
     out_quads: u32,  // quads of the dense output: stride of a slice in the workspace
-    relu: u32,       // forward: 1 = ReLU after the bias
+    relu: u32,       // forward: 1 = ReLU at the end
+    epilogue: u32,   // forward: + 1 = add the bias, + 2 = batch norm with given statistics then
+#if MASK && STRIDED
+    masked: u32,     // grad_input: 1 = there is a mask
+#end
 #if SKIP
     skip_pitch: u32, // as x_pitch and x_first, for the residual
     skip_first: u32,

@@ -1,16 +1,17 @@
-//! Grad-CAM: Selvaraju et al., arXiv:1610.02391; Basu & Mitra, eq. 1-2. For the score of a class before softmax,
-//! w_c = mean over space of ∂score/∂A_c, map = ReLU(Σ w_c A_c), where A is the last convolutional activation.
+//! Class activation maps of images: Grad-CAM (Selvaraju et al., arXiv:1610.02391; Basu & Mitra, eq. 1-2) and its relatives
+//! ([`CamMethod`] has their equations and sources), for the score of a class before softmax at any layer.
 //!
-//! Gradients run from the scores to the activation only; the whole chain (gradient, pooling, weighted sum, normalisation,
-//! enlargement, colours) is one plan on the device.
+//! Gradients run from the scores to the layer only; the whole chain (gradient, map, normalisation, enlargement, colours) is one plan
+//! on the device. Which parameters train does not matter: a frozen base is explained like any other.
 
+use super::layer::activation;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape, Tensor, ValueId};
-use crate::models::Network;
+use crate::models::{Cells, Network, cells};
 use crate::nn::Layers;
-use crate::ops::Colors;
-use crate::plan::{Feed, Plan, PlanSpec, Weights};
+use crate::ops::{CamMethod, Colors};
+use crate::plan::{Feed, MemoryReport, Plan, PlanSpec, Weights};
 use crate::train::{Normalize, Samples};
 use std::rc::Rc;
 
@@ -19,10 +20,12 @@ use std::rc::Rc;
 pub struct Explanation {
     /// The class whose score was explained.
     pub target: usize,
-    /// All class scores before softmax.
+    /// All class scores before softmax; of a network with one output, the score before the sigmoid.
     pub logits: Vec<f32>,
-    /// The map at the input's size, [side × side] in [0, 1]: enlarged to where its cells lie in the image
-    /// ([`crate::models::Cells`]), 0 outside of them; all zero where `peak` is 0.
+    /// The map as the method gives it, [rows × columns] of the layer ([`GradCam::raw_size`]).
+    pub raw: Vec<f32>,
+    /// The map divided by its peak at the input's size, [side × side] in [0, 1]: enlarged to where its cells lie in the
+    /// image ([`Cells`]), 0 outside of them; all zero where `peak` is 0.
     pub map: Vec<f32>,
     /// The raw map's maximum; 0: the class found no evidence anywhere, and there is nothing to show.
     pub peak: f32,
@@ -30,133 +33,256 @@ pub struct Explanation {
     pub rgb: Vec<u8>,
 }
 
-/// A compiled Grad-CAM plan.
+impl Explanation {
+    /// Whether the method found nothing that speaks for the class: the map is 0 everywhere, and so is `peak`.
+    pub fn is_empty(&self) -> bool {
+        self.peak == 0.0
+    }
+}
+
+/// What to explain and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CamOptions {
+    /// Side of the images.
+    pub side: usize,
+    /// Outputs of the network. 1: a sigmoid, with the classes 0 (explained is minus its score) and 1.
+    pub classes: usize,
+    /// Images a run.
+    pub batch: usize,
+    /// Channels of the images: 1, or what the network takes.
+    pub channels: usize,
+    /// What pixels go through first.
+    pub normalize: Normalize,
+    /// Which map.
+    pub method: CamMethod,
+    /// Layer path (`layer3.5`, `features.denseblock3`, `block2.conv1`); `None`: the last convolutional activation.
+    pub layer: Option<String>,
+}
+
+impl CamOptions {
+    /// Grad-CAM at the last convolutional activation of grey images, one at a time, pixels as they are.
+    pub fn new(side: usize, classes: usize) -> CamOptions {
+        CamOptions {
+            side,
+            classes,
+            batch: 1,
+            channels: 1,
+            normalize: Normalize::NONE,
+            method: CamMethod::GradCam,
+            layer: None,
+        }
+    }
+
+    /// The same in batches of `batch`.
+    pub fn batch(self, batch: usize) -> CamOptions {
+        CamOptions { batch, ..self }
+    }
+
+    /// The same for images of so many channels.
+    pub fn channels(self, channels: usize) -> CamOptions {
+        CamOptions { channels, ..self }
+    }
+
+    /// The same with pixels that go through this first.
+    pub fn normalize(self, normalize: Normalize) -> CamOptions {
+        CamOptions { normalize, ..self }
+    }
+
+    /// The same by another method.
+    pub fn method(self, method: CamMethod) -> CamOptions {
+        CamOptions { method, ..self }
+    }
+
+    /// The same at this layer.
+    pub fn layer(self, path: &str) -> CamOptions {
+        CamOptions { layer: Some(path.into()), ..self }
+    }
+
+    /// Classes that can be explained.
+    fn targets(&self) -> usize {
+        self.classes.max(2)
+    }
+
+    fn check(&self, network: &Network) -> Result<()> {
+        network.check_side(self.side)?;
+        let (b, k, c, takes) = (self.batch, self.classes, self.channels, network.channels());
+        if b == 0 || k == 0 || (c != 1 && c != takes) {
+            return Err(Error::Usage(format!(
+                "{}: batch {b}, {k} classes, {c} channels; needed are 1 or more, 1 or more, 1 or {takes}",
+                network.name
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A compiled plan that explains.
 pub struct GradCam {
     plan: Plan,
     input: ValueId,
     upstream: ValueId,
-    batch: usize,
-    side: usize,
-    classes: usize,
-    normalize: Normalize,
+    options: CamOptions,
+    /// Rows and columns of the layer's map.
+    size: [usize; 2],
+    cells: Cells,
     /// Rows and columns of the enlarged map, and where it begins in the image.
     frame: [usize; 2],
     offset: isize,
 }
 
 impl GradCam {
-    /// Plans Grad-CAM of `network` at `side` for `classes` in batches of `batch`, on weights that are on the device.
+    /// Plans explanations of `network` on weights that are on the device.
     ///
     /// # Errors
-    /// [`Error::Memory`] when it does not fit; [`Error::Usage`] when the weights are another network's.
-    pub fn new(
-        gpu: &Gpu,
-        network: &Network,
-        weights: &Rc<Weights>,
-        (side, classes, batch): (usize, usize, usize),
-        normalize: Normalize,
-    ) -> Result<GradCam> {
+    /// [`Error::Memory`] when it does not fit; [`Error::Usage`] when there is no such layer (with the nearest names) or it gives
+    /// no map, the side or the channels are not the network's, or the weights are another network's.
+    pub fn new(gpu: &Gpu, network: &Network, weights: &Rc<Weights>, options: &CamOptions) -> Result<GradCam> {
+        options.check(network)?;
+        let CamOptions { side, classes, batch, channels, .. } = *options;
         let graph = Graph::new();
-        let x = graph.input("images", Shape::image(batch, 1, side, side));
+        let x = graph.input("images", Shape::image(batch, channels, side, side));
         let upstream = graph.input("class", Shape::image(batch, classes, 1, 1));
         let out = network.record(&graph, x, classes, &Layers::default());
-        let _scope = graph.scope("gradcam");
-        let gradient = out.logits.gradients_with(upstream, &[out.features])[0]
+        let features = match &options.layer {
+            Some(path) => activation(out.logits, path)?,
+            None => out.features,
+        };
+        let _scope = graph.scope("cam");
+        let gradient = out.logits.gradients_with(upstream, &[features])[0]
             .ok_or_else(|| Error::Internal("the scores do not depend on the features".into()))?;
-        let (map, peak) = out.features.grad_cam(gradient, true).cam_normalize();
+        let raw = features.cam(gradient, options.method);
+        let (map, peak) = raw.cam_normalize();
         let (_, _, h, w) = map.nchw();
-        let cells = network.cells(side);
+        let cells = cells(&graph, features.id);
         let frame = [h, w].map(|n| (n as f64 * cells.stride).round() as usize);
         let large = map.resize(frame, false);
-        let outputs: Vec<Tensor> = vec![out.logits, large, peak, large.colormap(Colors::Turbo)];
+        let outputs: Vec<Tensor> = vec![out.logits, raw, large, peak, large.colormap(Colors::Turbo)];
         let plan = Plan::compile(gpu, &graph, weights, &PlanSpec { outputs, ..Default::default() })?;
         Ok(GradCam {
             plan,
             input: x.id,
             upstream: upstream.id,
-            batch,
-            side,
-            classes,
-            normalize,
+            options: options.clone(),
+            size: [h, w],
+            cells,
             frame,
             offset: cells.offset.round() as isize,
         })
     }
 
+    /// Rows and columns of [`Explanation::raw`].
+    pub fn raw_size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// Where the cells of the raw map lie in the image.
+    pub fn cells(&self) -> Cells {
+        self.cells
+    }
+
+    /// What memory the plan takes.
+    pub fn memory(&self) -> &MemoryReport {
+        self.plan.memory()
+    }
+
     /// Explains the score of `targets[i]` for item i of `samples`.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there are fewer targets than items or a target is no class; device errors.
+    /// [`Error::Usage`] when there are fewer targets than items, a target is no class, or the images have another size; device
+    /// errors.
     pub fn explain(&mut self, gpu: &Gpu, samples: &Samples, targets: &[usize]) -> Result<Vec<Explanation>> {
-        if targets.len() != samples.items.len() || targets.iter().any(|t| *t >= self.classes) {
-            let (n, t, c) = (samples.items.len(), targets.len(), self.classes);
-            return Err(Error::Usage(format!("{n} images, {t} target classes, each below {c}")));
+        let CamOptions { side, batch, classes, channels, normalize, .. } = self.options;
+        let most = self.options.targets();
+        if targets.len() != samples.items.len() || targets.iter().any(|t| *t >= most) {
+            let (n, t) = (samples.items.len(), targets.len());
+            return Err(Error::Usage(format!("{n} images, {t} target classes, each below {most}")));
         }
-        let plane = self.side * self.side;
+        if samples.shape != [channels, side, side] {
+            let [c, h, w] = samples.shape;
+            return Err(Error::Usage(format!("images are {c}x{h}x{w}, planned was {channels}x{side}x{side}")));
+        }
+        let words = channels * side * side;
         let mut all = Vec::with_capacity(targets.len());
-        for (chunk, items) in samples.items.chunks(self.batch).enumerate() {
-            let targets = &targets[chunk * self.batch..][..items.len()];
-            let mut pixels = vec![0.0; self.batch * plane];
-            let mut one_hot = vec![0.0; self.batch * self.classes];
+        for (items, targets) in samples.items.chunks(batch).zip(targets.chunks(batch)) {
+            let mut pixels = vec![0.0; batch * words];
+            let mut picked = vec![0.0; batch * classes];
             for (i, ((image, _), target)) in items.iter().zip(targets).enumerate() {
-                let source = &samples.data[image * plane..(image + 1) * plane];
-                let n = self.normalize;
-                pixels[i * plane..(i + 1) * plane]
+                let source = samples.data.get(image * words..(image + 1) * words).ok_or_else(|| {
+                    Error::Usage(format!("image {image} of {} is asked for", samples.data.len() / words.max(1)))
+                })?;
+                pixels[i * words..(i + 1) * words]
                     .iter_mut()
                     .zip(source)
-                    .for_each(|(p, v)| *p = (v - n.mean) * n.scale);
-                one_hot[i * self.classes + target] = 1.0;
+                    .for_each(|(p, v)| *p = (v - normalize.mean) * normalize.scale);
+                match (classes, target) {
+                    // One output is the score of class 1, its negative that of class 0.
+                    (1, 0) => picked[i] = -1.0,
+                    (1, _) => picked[i] = 1.0,
+                    _ => picked[i * classes + target] = 1.0,
+                }
             }
-            let feeds = [(self.input, Feed::F32(&pixels)), (self.upstream, Feed::F32(&one_hot))];
+            let feeds = [(self.input, Feed::F32(&pixels)), (self.upstream, Feed::F32(&picked))];
             self.plan.step_by_id(gpu, &feeds)?;
             let Some(result) = self.plan.finish(gpu)?.pop() else { continue };
-            let [logits, maps, peaks, colours] = &result.outputs[..] else {
-                return Err(Error::Internal("Grad-CAM has four outputs".into()));
-            };
             for (i, target) in targets.iter().enumerate() {
-                let frame: usize = self.frame.iter().product();
-                // Colours come back as three planes; pictures want them pixel by pixel.
-                let colour = &colours[i * 3 * frame..(i + 1) * 3 * frame];
-                let byte = |v: f32| (v.clamp(0.0, 1.0) * 255.0).round() as u8;
-                let nothing = Colors::Turbo.rgb(0.0).map(|v| byte(v as f32));
-                let mut map = vec![0.0; plane];
-                let mut rgb = nothing.repeat(plane);
-                for (from, to) in self.placed() {
-                    map[to] = maps[i * frame + from];
-                    for c in 0..3 {
-                        rgb[3 * to + c] = byte(colour[c * frame + from]);
-                    }
-                }
-                all.push(Explanation {
-                    target: *target,
-                    logits: logits[i * self.classes..(i + 1) * self.classes].to_vec(),
-                    map,
-                    peak: peaks[i],
-                    rgb,
-                });
+                all.push(self.explanation(&result.outputs, i, *target)?);
             }
         }
         Ok(all)
     }
 
+    /// Item i of a batch's outputs.
+    fn explanation(&self, outputs: &[Vec<f32>], i: usize, target: usize) -> Result<Explanation> {
+        let [logits, raw, maps, peaks, colours] = outputs else {
+            return Err(Error::Internal("an explanation has five outputs".into()));
+        };
+        let (plane, classes) = (self.options.side * self.options.side, self.options.classes);
+        let (frame, cells): (usize, usize) = (self.frame.iter().product(), self.size.iter().product());
+        // Colours come back as three planes; pictures want them pixel by pixel.
+        let colour = &colours[i * 3 * frame..(i + 1) * 3 * frame];
+        let byte = |v: f32| (v.clamp(0.0, 1.0) * 255.0).round() as u8;
+        let nothing = Colors::Turbo.rgb(0.0).map(|v| byte(v as f32));
+        let mut map = vec![0.0; plane];
+        let mut rgb = nothing.repeat(plane);
+        for (from, to) in self.placed() {
+            map[to] = maps[i * frame + from];
+            for c in 0..3 {
+                rgb[3 * to + c] = byte(colour[c * frame + from]);
+            }
+        }
+        Ok(Explanation {
+            target,
+            logits: logits[i * classes..(i + 1) * classes].to_vec(),
+            raw: raw[i * cells..(i + 1) * cells].to_vec(),
+            map,
+            peak: peaks[i],
+            rgb,
+        })
+    }
+
     /// Pairs of pixels: in the enlarged map, and in the image. Where unpadded convolutions ate a border (offset > 0) its pixels
     /// have no cell; beside the cells of padded ones, the nearest cell speaks for the rest.
     fn placed(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let side = self.options.side;
         let at = |v: usize, length: usize| {
             let v = v as isize - self.offset;
             let inside = (0..length as isize).contains(&v);
             (inside || self.offset <= 0).then(|| v.clamp(0, length as isize - 1) as usize)
         };
         let [h, w] = self.frame;
-        let all = (0..self.side).flat_map(|y| (0..self.side).map(move |x| (y, x)));
-        all.filter_map(move |(y, x)| Some((at(y, h)? * w + at(x, w)?, y * self.side + x)))
+        let all = (0..side).flat_map(move |y| (0..side).map(move |x| (y, x)));
+        all.filter_map(move |(y, x)| Some((at(y, h)? * w + at(x, w)?, y * side + x)))
     }
 
     /// A map without any preference, [side × side]: 1 where the network's cells lie, 0 elsewhere. What a real map is
     /// compared with.
     pub fn uniform(&self) -> Vec<f32> {
-        let mut map = vec![0.0; self.side * self.side];
+        let mut map = vec![0.0; self.options.side * self.options.side];
         self.placed().for_each(|(_, to)| map[to] = 1.0);
         map
     }
 }
+
+#[cfg(test)]
+#[path = "gradcam_tests.rs"]
+mod tests;

@@ -1,5 +1,8 @@
-//! Explaining a classifier: Grad-CAM.
+//! Explaining a classifier: class activation maps at any layer.
 
 mod gradcam;
+mod layer;
 
-pub use gradcam::{Explanation, GradCam};
+pub use crate::ops::CamMethod;
+pub use gradcam::{CamOptions, Explanation, GradCam};
+pub use layer::activation;

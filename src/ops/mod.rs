@@ -37,7 +37,7 @@ pub use batch_norm::{
 };
 pub use bce::{BinaryCrossEntropy, BinaryCrossEntropyGrad};
 pub use bias::{Bias, BiasGrad};
-pub use cam::{CamMap, CamNormalize};
+pub use cam::{CamMap, CamMethod, CamNormalize, CamPlusWeights, CamProduct};
 pub use channels::{Concat, PadChannels, SliceChannels};
 pub use colormap::{Colormap, Colors, Overlay};
 pub use conv::{Conv2d, Conv2dGradInput, Conv2dGradWeight, Geometry};

@@ -151,26 +151,27 @@ pub(super) fn measure(weights: &Layout, draft: &Draft, textures: u64, guard: u64
     }
 }
 
-/// What every step's kernel says of itself; each kernel is parsed once.
+/// What every step's kernel says of itself. A kernel is parsed once, not once a step: a network has hundreds of steps and a
+/// dozen kernels.
 pub(super) fn reflect(draft: &Draft) -> Result<Vec<Reflection>> {
     let mut known: HashMap<&KernelKey, Reflection> = HashMap::new();
-    let one = |step| -> Result<Reflection> {
-        let step: &super::draft::Step = step;
-        let l = &step.launch;
-        let reflection = match known.get(&l.key) {
-            Some(r) => r.clone(),
-            None => known.entry(&l.key).or_insert(kernel::parse(&l.key)?.1).clone(),
+    let mut all = Vec::with_capacity(draft.steps.len());
+    for step in &draft.steps {
+        let key = &step.launch.key;
+        let reflection = match known.get(key) {
+            Some(there) => there.clone(),
+            None => known.entry(key).or_insert(kernel::parse(key)?.1).clone(),
         };
         if reflection.writes.len() != step.bound.len() {
             let (given, bound) = (step.bound.len(), reflection.writes.len());
             return Err(Error::Internal(format!(
                 "{} / {}: {given} buffers given, {bound} bound",
-                step.path, l.key.entry
+                step.path, key.entry
             )));
         }
-        Ok(reflection)
-    };
-    draft.steps.iter().map(one).collect()
+        all.push(reflection);
+    }
+    Ok(all)
 }
 
 type Built = (Vec<Dispatch>, Vec<std::ops::Range<usize>>, Vec<String>);

@@ -103,8 +103,8 @@ pub struct Fit {
 /// adapter, the very bits of one that was never stopped.
 ///
 /// # Errors
-/// [`Error::Usage`] for batch 0, no training images, or a checkpoint of another run; [`Error::Data`] for a label outside of
-/// the classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest batch that does;
+/// [`Error::Usage`] for batch 0, no training images, or a checkpoint of another run; [`Error::Data`] for a label outside of the
+/// classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest batch that does;
 /// [`Error::Numerics`] when the loss is not finite, naming epoch and step; [`Error::Format`] for a damaged checkpoint,
 /// [`Error::Io`] when one cannot be written; device errors.
 pub fn fit(

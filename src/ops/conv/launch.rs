@@ -92,6 +92,7 @@ impl Sizes {
             ("split_size", split_size),
             ("out_quads", out_quads),
             ("relu", usize::from(relu)),
+            ("epilogue", 0),
         ]
         .map(|(n, v)| (n, Word::from(v)))
         .to_vec()
@@ -202,20 +203,33 @@ pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, op
     let all = [("BIAS", op.bias), ("NORM", op.norm), ("SKIP", op.skip)];
     let flags: Vec<_> = all.into_iter().filter(|f| f.1).map(|(name, _)| (name, 1)).collect();
     let mut fields = Vec::new();
+    let mut baked = t.baked;
     if op.skip {
         let view = k.view(x[x.len() - 1]);
         fields = vec![("skip_pitch", Word::from(view.stride)), ("skip_first", Word::from(view.offset))];
+        baked.push(("SKIP", 1));
     }
-    let mut baked = t.baked;
-    baked.push(("STRIDED", i64::from(z.strided())));
-    baked.extend(&flags);
+    // Bias and batch norm are told by a field of Params, not by a variant; what is not there is bound to the filter.
+    let epilogue = usize::from(op.bias) + 2 * usize::from(op.norm);
+    let buffers = |w: Operand, out: Operand| -> Vec<Operand> {
+        let extra = |at: usize, there: bool| if there { x[at].into() } else { w };
+        let first = 2 + usize::from(op.bias);
+        let skip = op.skip.then(|| x[x.len() - 1].into());
+        [x[0].into(), w, extra(2, op.bias)]
+            .into_iter()
+            .chain((first..first + 3).map(|at| extra(at, op.norm)))
+            .chain(skip)
+            .chain([out])
+            .collect()
+    };
     let (filter, row) = (k.shape(x[1]).words(), 16 * z.k_quads); // words, and words of a quad of input channels
     let holds = k.binding_words / row / 4 * 4;
     // A filter of several taps is no run of memory for some of its channels; the planner refuses it with the figures.
     if filter <= k.binding_words || (z.r, z.s) != (1, 1) || holds == 0 {
-        let params = [z.params(splits, size, quads, op.relu), fields.clone()].concat();
+        let mut params = [z.params(splits, size, quads, op.relu), fields.clone()].concat();
+        set(&mut params, "epilogue", epilogue);
         let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
-        let buffers: Vec<Operand> = x.iter().map(|v| (*v).into()).chain([part.unwrap_or(y.into())]).collect();
+        let buffers = buffers(x[1].into(), part.unwrap_or(y.into()));
         k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * splits);
         if let Some(part) = part {
             let (extra, out, view, row_quads, relu) = (&x[2..], y.into(), z.y_view, z.k_quads, op.relu);
@@ -234,9 +248,7 @@ pub(super) fn forward(k: &mut Recorder, z: &Sizes, x: &[ValueId], y: ValueId, op
         let start = first * size * row;
         let words = (count * size * row).min(filter - start);
         let w = Operand::Part { value: x[1], first: start, words };
-        let extra = x[2..].iter().map(|v| Operand::from(*v));
-        let buffers: Vec<Operand> = [x[0].into(), w].into_iter().chain(extra).chain([part]).collect();
-        k.launch(CONV, "conv2d_forward", &baked, &params, &buffers, tiles * count);
+        k.launch(CONV, "conv2d_forward", &baked, &params, &buffers(w, part), tiles * count);
     }
     let (extra, out, view, row_quads, relu) = (&x[2..], y.into(), z.y_view, z.k_quads, op.relu);
     Reduce { part, extra, flags: &flags, fields: &fields, out, view, quads, row_quads, splits, relu }.launch(k);
@@ -277,12 +289,18 @@ fn grad_input_run(k: &mut Recorder, z: &Sizes, x: &[ValueId], w: Operand, dx: Va
     let flags: &[_] = if x.len() > 2 { &[("MASK", 1)] } else { &[] };
     let mut baked = t.baked;
     baked.push(("STRIDED", i64::from(z.strided())));
-    baked.extend(flags);
-    let params = z.params(splits, size, quads, false);
+    let mut params = z.params(splits, size, quads, false);
+    if z.strided() {
+        // Few layers have a stride: one pipeline for those with and without a mask.
+        baked.push(("MASK", 1));
+        params.push(("masked", Word::from(flags.len())));
+    } else {
+        baked.extend(flags);
+    }
     let part = (splits > 1).then(|| k.workspace(quads * 4 * splits));
     let out = part.unwrap_or(dx.into());
-    let buffers: Vec<Operand> =
-        [x[0].into(), w].into_iter().chain(x[2..].iter().map(|v| (*v).into())).chain([out]).collect();
+    let mask = x.get(2).map(|v| (*v).into()).or(z.strided().then_some(w));
+    let buffers: Vec<Operand> = [x[0].into(), w].into_iter().chain(mask).chain([out]).collect();
     k.launch(CONV, "conv2d_grad_input", &baked, &params, &buffers, tiles * splits);
     if let Some(part) = part {
         let (extra, out, view, row_quads) = (&x[2..], dx.into(), z.x_view, z.c_quads);

@@ -5,7 +5,7 @@ use crate::data::detl::STAGE2_CLASSES;
 use crate::data::split_file::Item;
 use crate::error::Result;
 use crate::eval::cam_energy::{CamImage, energy_inside, peak_inside};
-use crate::explain::{Explanation, GradCam};
+use crate::explain::{CamOptions, Explanation, GradCam};
 use crate::gpu::Gpu;
 use crate::models::Network;
 use crate::plan::Weights;
@@ -55,8 +55,8 @@ impl Explained {
         let items: Vec<Item> = chosen.iter().map(|i| test[*i]).collect();
         let targets: Vec<usize> = chosen.iter().map(|i| predicted[*i]).collect();
         let samples = Samples { data: &cohort.planes.data, mirrored: None, shape: [1, side, side], items: &items };
-        let sizes = (side, STAGE2_CLASSES.len(), batch);
-        let mut cam = GradCam::new(gpu, network, weights, sizes, NORMALIZE)?;
+        let options = CamOptions::new(side, STAGE2_CLASSES.len()).batch(batch).normalize(NORMALIZE);
+        let mut cam = GradCam::new(gpu, network, weights, &options)?;
         let maps = cam.explain(gpu, &samples, &targets)?;
         let uniform = cam.uniform();
         for ((at, (id, class)), e) in chosen.iter().zip(&items).zip(&maps) {
