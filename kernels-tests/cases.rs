@@ -70,14 +70,14 @@ pub enum Bound {
         /// Of its gradients.
         backward: f64,
     },
-    /// |error| ≤ so many u: of a result and of the gradients of images, absolute; of gradients of [C], relative to the number of
+    /// |error| ≤ so many u: of a result and of the gradients of images, absolute; of gradients of \[C\], relative to the number of
     /// pixels that they are sums over. The case's function says why.
     Channels {
         /// Of results.
         forward: f64,
         /// Of gradients of images.
         image: f64,
-        /// Of gradients of [C], for each pixel.
+        /// Of gradients of \[C\], for each pixel.
         channel: f64,
     },
     /// Softmax over `classes` numbers within ± `range`; WGSL allows exp an error of 3 + 2|x| ulp, log 2⁻²¹ near 1 and

@@ -118,7 +118,7 @@ impl Layers {
         x.graph().param(&name, shape, self.trainable.includes(&name))
     }
 
-    /// `name.weight` [K, C, R, S] and `name.bias` [K]: convolution and bias.
+    /// `name.weight` [K, C, R, S] and `name.bias` \[K\]: convolution and bias.
     ///
     /// # Panics
     /// When the filter does not fit.
@@ -192,7 +192,7 @@ impl Layers {
     }
 
     /// Batch normalisation: `name.weight` (γ, where there is one), `name.bias` (β), `name.running_mean`, `name.running_var`,
-    /// all [C].
+    /// all \[C\].
     ///
     /// In a network recorded for training, a layer of which γ or β trains uses the batch's statistics and records the update
     /// of its running statistics ([`crate::Graph::assign`]). A frozen layer, and every layer in inference, uses the running
@@ -223,7 +223,7 @@ impl Layers {
         x.batch_norm(batch, gamma, beta, epsilon)
     }
 
-    /// `name.weight` [K, F] and `name.bias` [K]: dense layer over all of each image, C H W order.
+    /// `name.weight` [K, F] and `name.bias` \[K\]: dense layer over all of each image, C H W order.
     ///
     /// # Panics
     /// When `x` is no image.

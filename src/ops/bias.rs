@@ -6,16 +6,16 @@ use crate::graph::{Op, Recorder, Shape, Tensor, ValueId};
 
 const SOURCE: Source = shader!("bias.wgsl");
 
-/// y = x + b per channel. Inputs x [N, C, H, W], b [C].
+/// y = x + b per channel. Inputs x [N, C, H, W], b \[C\].
 #[derive(Clone, Debug)]
 pub struct Bias;
 
-/// db[c] = Σ dy[n, c, h, w]. Input dy.
+/// db\[c\] = Σ dy[n, c, h, w]. Input dy.
 #[derive(Clone, Debug)]
 pub struct BiasGrad;
 
 impl<'g> Tensor<'g> {
-    /// Adds `b` [C] to every pixel.
+    /// Adds `b` \[C\] to every pixel.
     ///
     /// # Panics
     /// When `b` has another number of channels.

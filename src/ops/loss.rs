@@ -32,7 +32,7 @@ impl Smoothing {
 /// Mean over the batch of w\[t\] Σ q\[k\] (logsumexp(x) − x\[k\]).
 ///
 /// Inputs: logits [N, C], labels (N integers; a label ≥ C marks padding of the batch and counts for nothing), and class
-/// weights [C] if `weights`. Outputs: the mean loss (one number), the N losses.
+/// weights \[C\] if `weights`. Outputs: the mean loss (one number), the N losses.
 #[derive(Clone, Debug)]
 pub struct CrossEntropy {
     /// Label smoothing.

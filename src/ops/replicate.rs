@@ -6,7 +6,7 @@ use crate::graph::{Op, Recorder, Shape, Tensor, ValueId};
 
 const SOURCE: Source = shader!("replicate.wgsl");
 
-/// y[n, k] = scale[k] · x[n, 0] + shift[k]; x [N, 1, H, W], y [N, 3, H, W]. An operation for pictures: no gradient.
+/// y[n, k] = scale\[k\] · x[n, 0] + shift\[k\]; x [N, 1, H, W], y [N, 3, H, W]. An operation for pictures: no gradient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replicate {
     /// Factor of each channel.

@@ -79,7 +79,7 @@ impl Predictor {
         Ok(Predictor { plan, input: x.id, batch, row: y.shape().elements() / batch, normalize })
     }
 
-    /// Logits (or features) of every item, in order: [n][classes].
+    /// Logits (or features) of every item, in order: `[n][classes]`.
     ///
     /// # Errors
     /// Device errors; [`Error::Numerics`] when a logit is not finite.

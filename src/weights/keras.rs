@@ -1,4 +1,4 @@
-//! Keras' weights under the names and in the layouts of this crate. Independent of the container: [`super::hdf5`] reads
+//! Keras' weights under the names and in the layouts of this crate. Independent of the container: `super::hdf5` reads
 //! that.
 //!
 //! | Keras | here |

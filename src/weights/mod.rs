@@ -2,7 +2,7 @@
 //! alone (network, side, classes, preprocessing, digests). Written atomically; nothing in a file is ever executed, and no
 //! pickle is ever parsed (`examples/convert_weights.py` turns `.pt` and `.pth` into safetensors).
 //!
-//! [`file`] is the container, [`names`] the tables of other people's names, [`load_with`] brings both together and
+//! [`mod@file`] is the container, [`names`] the tables of other people's names, [`load_with`] brings both together and
 //! [`KeyReport`] tells what became of every name. [`Checkpoint`] is what a training resumes from. Keras' weights come in by
 //! [`keras`] and, with the feature `hdf5`, from their own files.
 

@@ -7,7 +7,7 @@ use crate::graph::{Cost, Op, Operand, Recorder, Shape, Tensor, ValueId, Views};
 use crate::ops::{arity, image};
 use std::rc::Rc;
 
-/// a = γ / √(var + ε). Inputs γ if `gamma` (else it is 1), then var, all [C].
+/// a = γ / √(var + ε). Inputs γ if `gamma` (else it is 1), then var, all \[C\].
 #[derive(Clone, Debug)]
 pub struct BatchNormScale {
     /// ε, positive.
@@ -16,7 +16,7 @@ pub struct BatchNormScale {
     pub gamma: bool,
 }
 
-/// y = (x − mean) · a + β. Inputs x [N, C, H, W], mean, a, β [C], and a residual of y's shape that is added if `skip`.
+/// y = (x − mean) · a + β. Inputs x [N, C, H, W], mean, a, β \[C\], and a residual of y's shape that is added if `skip`.
 #[derive(Clone, Debug)]
 pub struct Normalize {
     /// Whether a residual is added (by fusion only).
@@ -25,11 +25,11 @@ pub struct Normalize {
     pub relu: bool,
 }
 
-/// da = Σ dy · (x − mean) and dβ = Σ dy of [`Normalize`]. Inputs dy, x, mean; outputs da, dβ [C].
+/// da = Σ dy · (x − mean) and dβ = Σ dy of [`Normalize`]. Inputs dy, x, mean; outputs da, dβ \[C\].
 #[derive(Clone, Debug)]
 pub struct NormalizeGradSums;
 
-/// dx = dy · a. Inputs dy [N, C, H, W], a [C].
+/// dx = dy · a. Inputs dy [N, C, H, W], a \[C\].
 #[derive(Clone, Debug)]
 pub struct NormalizeGradInput;
 

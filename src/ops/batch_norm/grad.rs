@@ -5,7 +5,7 @@ use crate::gpu::Word;
 use crate::graph::{Cost, Op, Operand, Recorder, Shape, Tensor, ValueId, Views};
 use crate::ops::{arity, image};
 
-/// dγ = Σ dy · x̂ and dβ = Σ dy. Inputs dy, x, mean, var; outputs dγ, dβ [C].
+/// dγ = Σ dy · x̂ and dβ = Σ dy. Inputs dy, x, mean, var; outputs dγ, dβ \[C\].
 #[derive(Clone, Debug)]
 pub struct BatchNormGradSums {
     /// ε of the forward operation.

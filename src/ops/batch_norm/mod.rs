@@ -38,7 +38,7 @@ use std::rc::Rc;
 const SOURCE: Source = shader!("batch_norm.wgsl");
 
 /// y = (x − mean) / √(var + ε) · γ + β, of the batch's own statistics. Inputs x [N, C, H, W], mean, var, then γ if `gamma`,
-/// β, all [C], then a residual of y's shape that is added if `skip`.
+/// β, all \[C\], then a residual of y's shape that is added if `skip`.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
     /// ε, positive.
@@ -52,7 +52,7 @@ pub struct BatchNorm {
 }
 
 impl<'g> Tensor<'g> {
-    /// Mean and biased variance [C] of each channel over images and pixels.
+    /// Mean and biased variance \[C\] of each channel over images and pixels.
     ///
     /// # Panics
     /// When this is no image.
@@ -88,7 +88,7 @@ impl<'g> Tensor<'g> {
         self.apply(Normalize { skip: false, relu: false }, &[mean, scale, beta])
     }
 
-    /// γ / √(this + ε) for a variance [C]; γ is 1 where it is `None`.
+    /// γ / √(this + ε) for a variance \[C\]; γ is 1 where it is `None`.
     ///
     /// # Panics
     /// When the shapes do not fit or ε is not positive.

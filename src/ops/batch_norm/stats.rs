@@ -5,14 +5,14 @@ use crate::gpu::Word;
 use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, Views, shape};
 use crate::ops::{arity, image};
 
-/// mean[c] = Σ x / M and var[c] = Σ (x − mean)² / M over the M = N·H·W pixels of x [N, C, H, W]. Outputs mean, var.
+/// mean\[c\] = Σ x / M and var\[c\] = Σ (x − mean)² / M over the M = N·H·W pixels of x [N, C, H, W]. Outputs mean, var.
 ///
 /// No gradient: [`super::BatchNorm`] returns all of dx.
 #[derive(Clone, Debug)]
 pub struct BatchStats;
 
 /// running ← (1 − momentum) · running + momentum · batch, for mean and variance. Inputs running mean, running var, mean,
-/// var (biased), all [C]; outputs the new running mean and var. `Graph::assign` puts them in place.
+/// var (biased), all \[C\]; outputs the new running mean and var. `Graph::assign` puts them in place.
 #[derive(Clone, Debug)]
 pub struct RunningUpdate {
     /// Share of the batch: PyTorch's sense, 1 − Keras' momentum.

@@ -106,8 +106,8 @@ fn strided_input(geometry: Geometry, filter: Shape, x: Shape) -> u32 {
     u32::from(!launch::dense(geometry, filter, x) || h * w == 1)
 }
 
-/// y = x ∗ w (+ b) (normalised) (+ residual) (ReLU). Inputs x [N, C, H, W], w [K, C, R, S], then b [K] if `bias`, then mean, a,
-/// β [K] if `norm`, then a residual of y's shape if `skip`.
+/// y = x ∗ w (+ b) (normalised) (+ residual) (ReLU). Inputs x [N, C, H, W], w [K, C, R, S], then b \[K\] if `bias`, then mean, a,
+/// β \[K\] if `norm`, then a residual of y's shape if `skip`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     /// Stride and padding.
@@ -167,7 +167,7 @@ impl<'g> Tensor<'g> {
     }
 
     /// The shape of a dense weight with `k` outputs on this activation. PyTorch's (K, C·H·W) row-major is the same numbers;
-    /// Keras flattens as H W C, see [`crate::weights::keras_dense_to_chw`].
+    /// Keras flattens as H W C, see [`crate::weights::keras`].
     #[track_caller]
     pub fn dense_shape(self, k: usize) -> Shape {
         let (_, c, r, s) = self.nchw();
