@@ -10,7 +10,8 @@
 // GAMMA = 0: gamma is 1. Everything is computed from x - mean, never from x * a - mean * a: that would cancel.
 // Statistics: a thread reads four pixels, takes their mean and their squared deviations from it, and merges them with what
 // it has by Chan's rule (Chan, Golub & LeVeque 1983, "Algorithms for computing the sample variance"): one pass over x, and
-// exact to rounding however large the mean is. Partial results are merged in a fixed order, without atomics.
+// exact to rounding however large the mean is. All of it is relative to the first pixel (the totals: to the first slot), so that
+// the roundings of the running mean are those of a deviation. Partial results are merged in a fixed order, without atomics.
 // Launch grid: a thread owns one quad of channels and walks `rows` consecutive pixels, so that what belongs to the channel
 // is loaded once; consecutive threads own consecutive quads. The totals: a workgroup a quad, 64 threads take every 64th
 // slot, then thread 0 merges the 64 in order.
@@ -89,10 +90,11 @@ fn batch_stats_partial(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
     let end = min(begin + p.rows, p.pixels);
     var at = begin * p.x_stride + p.x_offset + quad;
     var s = Stats(0.0, vec4<f32>(), vec4<f32>());
+    let origin = x[at];
     var pixel = begin;
     for (; pixel + 4u <= end; pixel += 4u) {
 #for I in 0..4
-        let v{I} = x[at + {I}u * p.x_stride];
+        let v{I} = x[at + {I}u * p.x_stride] - origin;
 #end
         at += 4u * p.x_stride;
         let mean = 0.25 * ((v0 + v1) + (v2 + v3));
@@ -102,10 +104,10 @@ fn batch_stats_partial(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invo
         s = merge(s, Stats(4.0, mean, (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)));
     }
     for (; pixel < end; pixel++) {
-        s = merge(s, Stats(1.0, x[at], vec4<f32>()));
+        s = merge(s, Stats(1.0, x[at] - origin, vec4<f32>()));
         at += p.x_stride;
     }
-    part[2u * slot * p.channel_quads + quad] = s.mean;
+    part[2u * slot * p.channel_quads + quad] = s.mean + origin;
     part[(2u * slot + 1u) * p.channel_quads + quad] = s.m2;
 }
 #end
@@ -119,15 +121,16 @@ fn batch_stats_total(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoca
     let k = grid_group(wg);
     if (k >= p.grid_count) { return; }
     var s = Stats(0.0, vec4<f32>(), vec4<f32>());
+    let origin = part[k];
     for (var slot = l.x; slot < p.slots; slot += 64u) {
         let at = 2u * slot * p.channel_quads + k;
-        s = merge(s, Stats(f32(min(p.rows, p.pixels - slot * p.rows)), part[at], part[at + p.channel_quads]));
+        s = merge(s, Stats(f32(min(p.rows, p.pixels - slot * p.rows)), part[at] - origin, part[at + p.channel_quads]));
     }
     all[l.x] = s;
     workgroupBarrier();
     if (l.x == 0u) {
         for (var i = 1u; i < min(64u, p.slots); i++) { s = merge(s, all[i]); }
-        mean[k] = s.mean;
+        mean[k] = s.mean + origin;
         variance[k] = s.m2 / s.count;
     }
 }

@@ -1,8 +1,8 @@
 // Body of conv2d_forward and conv2d_grad_input, core 0. A lane owns PIXELS output pixels x ROWS output channels. It loads
 // its own pixels (two reduction channels at a time) and a share of the filter, which subgroupBroadcast hands to all.
 // Two channels and 32 rows, not four and 16: the same multiply-adds a round, a third fewer load instructions.
-// A sum of n terms, one after the other, is off by about sqrt(n / 2) roundings. So at most BLOCK quads of channels (and what
-// is left of a tap) are summed in s, and these sums in u: for n = 1024, a third of the error for one addition in 128.
+// A sum of n terms, one after the other, is off by about sqrt(n / 2) roundings. So BLOCK quads of channels (and what is left of
+// a tap) are summed in s, and these sums in u: for n = 728 a quarter of the error for one addition in 32.
     // A lane's PIXELS consecutive output pixels; past the last pixel the image index is out of range and reads give zero.
     let m0 = m_first + lane * PIXELS;
     var j_next = m0 % out_w;

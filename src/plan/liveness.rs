@@ -28,6 +28,9 @@ pub struct Slots {
     pub words: Vec<usize>,
 }
 
+/// What an order sorts by, the largest first.
+type Key<'a> = &'a dyn Fn(&Lifetime) -> (usize, usize);
+
 /// Assigns memory greedily: a value goes into the smallest gap that is free in some slot as long as it lives, beside other
 /// values if need be, or else gets a slot of its own size. Of three orders (largest first, most words times steps first,
 /// longest first) the one that needs least.
@@ -40,8 +43,7 @@ pub fn assign(lifetimes: &[Lifetime], apart: &[(usize, usize)]) -> Slots {
         strangers[*b].push(*a);
     }
     let steps = |l: &Lifetime| l.last - l.first + 1;
-    let orders: [&dyn Fn(&Lifetime) -> (usize, usize); 3] =
-        [&|l| (l.words, steps(l)), &|l| (l.words * steps(l), l.words), &|l| (steps(l), l.words)];
+    let orders: [Key; 3] = [&|l| (l.words, steps(l)), &|l| (l.words * steps(l), l.words), &|l| (steps(l), l.words)];
     let all = orders.into_iter().map(|key| {
         let mut order: Vec<usize> = (0..lifetimes.len()).collect();
         order.sort_by_key(|i| (std::cmp::Reverse(key(&lifetimes[*i])), lifetimes[*i].first, *i));
