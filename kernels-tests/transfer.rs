@@ -100,9 +100,25 @@ fn a_head_trains() {
     say(&format!("ResNet50 {SIDE}x{SIDE}, frozen base, new head: losses {losses:.4?}"));
 }
 
+/// Side of the images whose gradients are compared: the last maps are 2×2 then. On 1×1 maps batch norm divides by the spread
+/// of five numbers, and of nearly equal ones: then f32 and f64 share no digit, whoever computes.
+const WIDE: usize = 64;
+
+/// Input of large random blocks: images that differ everywhere.
+fn blocks(n: usize) -> Vec<f32> {
+    let mut s = Stream::new(3, "blocks");
+    let coarse: Vec<f32> = (0..n * 64).map(|_| 2.0 * s.unit()).collect();
+    let of = |i: usize, y: usize, x: usize| coarse[i * 64 + y / (WIDE / 8) * 8 + x / (WIDE / 8)];
+    (0..n * WIDE * WIDE).map(|i| of(i / (WIDE * WIDE), i / WIDE % WIDE, i % WIDE)).collect()
+}
+
 /// Loss and parameters of a network in which `trainable` trains, recorded for training.
-fn record<'g>(graph: &'g Graph, trainable: Trainable) -> (Tensor<'g>, Tensor<'g>, Tensor<'g>, Vec<Tensor<'g>>) {
-    let x = graph.input("images", Shape::image(BATCH, 1, SIDE, SIDE));
+fn record<'g>(
+    graph: &'g Graph,
+    side: usize,
+    trainable: Trainable,
+) -> (Tensor<'g>, Tensor<'g>, Tensor<'g>, Vec<Tensor<'g>>) {
+    let x = graph.input("images", Shape::image(BATCH, 1, side, side));
     let labels = graph.input_integers("labels", BATCH);
     let layers = Layers { trainable, training: true, ..Layers::default() };
     let out = network().record(graph, x, CLASSES, &layers);
@@ -115,14 +131,13 @@ fn record<'g>(graph: &'g Graph, trainable: Trainable) -> (Tensor<'g>, Tensor<'g>
 /// behind those that use the running ones.
 fn gradients_are_right() {
     let store = weights();
-    let (pixels, items) = images(BATCH);
-    let targets: Vec<u32> = items.iter().map(|i| i.1 as u32).collect();
-    let pixels: Vec<f32> = pixels.iter().map(|v| (v - 0.5) * 4.0).collect();
+    let pixels = blocks(BATCH);
+    let targets: Vec<u32> = (0..BATCH as u32).map(|i| i % 2).collect();
     let last =
         Trainable::after(store.params.iter().map(|p| p.name.as_str()), "layer4.1").unwrap_or_else(|e| panic!("{e}"));
     for (trainable, parameters) in [(frozen(), 4), (last, 4 + 9)] {
         let graph = Graph::new();
-        let (x, labels, loss, params) = record(&graph, trainable);
+        let (x, labels, loss, params) = record(&graph, WIDE, trainable);
         assert_eq!(params.len(), parameters);
         let grads: Vec<Tensor> = loss.gradients(&params).into_iter().flatten().collect();
         assert_eq!(grads.len(), parameters);
@@ -155,7 +170,7 @@ fn only_what_trains() {
     let base = network().base_parameters(SIDE);
     let store = weights();
     let graph = Graph::new();
-    let (x, _, loss, params) = record(&graph, frozen());
+    let (x, _, loss, params) = record(&graph, SIDE, frozen());
     let optimizer = Optimizer::adam();
     let spec = optimizer.step_of(loss);
     assert_eq!((spec.gradients.len(), params.len(), spec.assign.len()), (4, 4, 0));

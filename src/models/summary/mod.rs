@@ -446,10 +446,10 @@ mod tests {
         }
         let none = SummaryOptions { batch: 0, ..options(false) };
         assert!(net.summary(&Target::portable(), &none).unwrap_err().to_string().contains("batch 0"));
-        let small = Target { memory_budget: Some(700_000_000), ..Target::portable() };
+        let small = Target { memory_budget: Some(600_000_000), ..Target::portable() };
         let many = SummaryOptions { batch: 8, ..options(false) };
         let s = net.summary(&small, &many).unwrap();
         let refused = s.refused.unwrap();
-        assert!(refused.contains("700.0 MB") && refused.contains("largest batch that fits is "), "{refused}");
+        assert!(refused.contains("600.0 MB") && refused.contains("largest batch that fits is "), "{refused}");
     }
 }
