@@ -59,7 +59,7 @@ fn predictions_with_wrong_weights() {
     put("empty.safetensors", b"");
     put("text.safetensors", b"these are no weights, but a text that somebody saved under a wrong name");
     // A NaN in the numbers, and no digest in the header that would tell first.
-    let digest = bytes.windows(13).position(|w| w == b"\"data_sha256\"").unwrap();
+    let digest = bytes.windows(16).position(|w| w == b"\"numbers_sha256\"").unwrap();
     let mut nan = bytes.clone();
     nan[digest + 1] = b'x';
     let end = nan.len();

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 /// The longest header that is read, as in the reference implementation.
 const LARGEST_HEADER: u64 = 100_000_000;
 
-/// Metadata key of the SHA-256 over all numbers of a file as they lie in it; checked by [`WeightsFile::verify`].
-pub const DATA_DIGEST: &str = "data_sha256";
+/// Metadata key of the SHA-256 over all numbers of a file as they lie in it; checked by [`WeightsFile::verify`]. (Not
+/// `data_sha256`, which is the digest of the images that a network was trained on.)
+pub const DATA_DIGEST: &str = "numbers_sha256";
 
 /// Element types and their bytes.
 const TYPES: &[(&str, u64)] = &[

@@ -143,12 +143,15 @@ mod tests {
         let path = dir.path().join("w.safetensors");
         let net = Network::named("detl12").unwrap();
         let params = net.init(36, 3, 1);
-        let info = Metadata::from([("network".into(), "detl12".into())]);
+        // The digest of the training images, as DETL writes it: it is not that of the numbers.
+        let images = ("data_sha256".to_string(), "00ff".to_string());
+        let info = Metadata::from([("network".into(), "detl12".into()), images]);
         save(&path, &params, &info).unwrap();
         let mut other = net.init(36, 3, 2);
         let read = load(&path, &mut other).unwrap();
         assert_eq!(other.digest(), params.digest());
         assert_eq!((read["network"].as_str(), &read["sha256"]), ("detl12", &params.digest()));
+        assert_eq!((read["data_sha256"].as_str(), read[file::DATA_DIGEST].len()), ("00ff", 64));
 
         let mut four = net.init(36, 4, 2);
         let before = four.digest();
