@@ -1,5 +1,6 @@
 //! The commands, one a file. Results go to stdout, progress and remarks to stderr.
 
+mod cache;
 mod devices;
 mod predict;
 mod selftest;
@@ -28,6 +29,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Cache(cache::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Summary(summary::Arguments),
@@ -38,6 +40,7 @@ impl Cli {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         match self.command {
+            Command::Cache(a) => cache::run(&a),
             Command::Devices(a) => devices::run(a),
             Command::Selftest(a) => selftest::run(a),
             Command::Summary(a) => summary::run(&a),
