@@ -2,6 +2,7 @@
 
 pub mod adapter;
 mod device;
+pub mod half;
 pub mod kernel;
 pub mod tuning;
 pub mod wgsl;

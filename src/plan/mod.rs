@@ -8,6 +8,7 @@ mod draft;
 mod forecast;
 pub mod fuse;
 pub mod liveness;
+mod loss_scale;
 #[cfg(test)]
 mod memory_tests;
 mod moments;
@@ -16,6 +17,7 @@ pub mod recompute;
 mod replay;
 mod report;
 pub mod slices;
+mod storage;
 mod target;
 mod texels;
 mod weights;
@@ -23,10 +25,12 @@ mod weights;
 pub use draft::{kernels, update_kernels};
 pub(crate) use forecast::with_largest_batch;
 pub use forecast::{forecast, largest_batch};
+pub use loss_scale::{LossScale, LossScaling, SCALE_STATE};
 pub use moments::Moment;
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
 pub use report::{MemoryReport, bytes};
+pub use storage::Storage;
 pub use target::Target;
 pub use weights::{Slot, Weights};
 
@@ -51,8 +55,13 @@ pub trait Update {
     fn accumulation(&self) -> usize {
         1
     }
-    /// The launches of one update over the arenas' chunks of so many words each; `hyper` is [`HYPER`] numbers.
-    fn record(&self, k: &mut Recorder, hyper: Operand, chunks: &[usize]);
+    /// Whether, and how, the gradients are those of a loss times a factor.
+    fn scaling(&self) -> Option<LossScaling> {
+        None
+    }
+    /// The launches of one update over the arenas' chunks of so many words each; `hyper` is [`HYPER`] numbers. `scale` are the
+    /// factor of the loss and the [`SCALE_STATE`] numbers of its state, given if there is [`Update::scaling`].
+    fn record(&self, k: &mut Recorder, hyper: Operand, scale: Option<[Operand; 2]>, chunks: &[usize]);
 }
 
 /// On which replays a dispatch runs, of the k that make an update.
@@ -91,12 +100,17 @@ pub struct PlanSpec<'a, 'g> {
     pub update: Option<&'a dyn Update>,
     /// Its input of [`HYPER`] numbers.
     pub hyper: Option<Tensor<'g>>,
+    /// With [`Update::scaling`]: the inputs that hold the factor of the loss, one number, and its state, [`SCALE_STATE`]
+    /// numbers. Nobody feeds them: the plan starts them and the update writes them.
+    pub scale: Option<[Tensor<'g>; 2]>,
     /// Parameters that do not train, and the value whose bits each holds after the step (running statistics). They are
     /// written last: whatever reads the parameter in this step sees its old value.
     pub assign: Vec<(Tensor<'g>, Tensor<'g>)>,
     /// Whether cheap results (batch norm and its ReLU) are computed again for the backward pass instead of being kept: the
     /// same numbers bit by bit, less memory, a little more time.
     pub recompute: bool,
+    /// In which type activations and their gradients are kept.
+    pub storage: Storage,
 }
 
 /// A compiled plan: owns its activations, gradients and moments, shares the weights.
@@ -111,6 +125,8 @@ pub struct Plan {
     outputs: Vec<Output>,
     assigns: Vec<Assign>,
     buffers: Buffers,
+    /// The buffers of the loss' factor and its state.
+    scaling: Option<[usize; 2]>,
     rings: replay::Rings,
     report: MemoryReport,
     listing: Vec<String>,
@@ -168,6 +184,7 @@ impl Plan {
     /// [`crate::Error::Memory`] before anything is allocated when a buffer exceeds the adapter's binding size or the whole exceeds
     /// the budget; [`crate::Error::Usage`] when the weights do not fit the graph.
     pub fn compile(gpu: &Gpu, graph: &Graph, weights: &Rc<Weights>, spec: &PlanSpec) -> Result<Plan> {
+        spec.storage.check(gpu)?;
         let draft = draft::Draft::new(&Target::of(gpu), graph, &weights.layout, spec)?;
         build::build(gpu, weights.clone(), draft)
     }
