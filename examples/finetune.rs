@@ -21,7 +21,7 @@ use radiograd::train::{
     CheckpointOptions, FeatureOptions, Fit, FitOptions, Normalize, Samples, features, fit, interrupt, probabilities,
 };
 use radiograd::weights::{self, LoadOptions, Metadata};
-use radiograd::{Error, Gpu, Graph, Result, Shape};
+use radiograd::{Error, Gpu, Graph, Result, Shape, Storage};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -106,6 +106,9 @@ struct Options {
     /// Go on from the checkpoint in --out.
     #[arg(long)]
     resume: bool,
+    /// Keep activations as 16-bit floats, and scale the loss. The adapter needs SHADER_F16.
+    #[arg(long)]
+    f16: bool,
     /// Seed of everything that is drawn.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -144,6 +147,7 @@ fn run(o: &Options) -> Result<()> {
         return Err(Error::Usage(m.into()));
     }
     let gpu = Gpu::with(&GpuOptions { adapter: AdapterChoice { name: o.adapter.clone() }, ..Default::default() })?;
+    let gpu = gpu.with_storage(Storage::f16(o.f16))?;
     println!("{}", gpu.describe());
     let mut cohort: Option<Cohort> = None;
     for (i, (network, side)) in networks.into_iter().enumerate() {

@@ -29,6 +29,8 @@ pub struct Report {
     pub failed: Vec<String>,
     /// Quantities that this engine does not compute.
     pub skipped: Vec<String>,
+    /// Of each quantity its part, its name, and the largest error relative to its largest element.
+    pub relative: Vec<(String, String, f64)>,
 }
 
 impl Report {
@@ -38,6 +40,7 @@ impl Report {
         let d = q.distance(got);
         self.quantities += 1;
         self.numbers += d.numbers;
+        self.relative.push((part.to_string(), name.to_string(), d.relative));
         if !d.ok() {
             self.failed.push(format!("{part}.{name}: {d}"));
         }
@@ -50,6 +53,12 @@ impl Report {
     /// [`Report::take`] of f32 numbers.
     pub fn take32(&mut self, f: &Fixture, part: &str, name: &str, got: &[f32]) {
         self.take(f, part, name, &got.iter().map(|v| f64::from(*v)).collect::<Vec<_>>());
+    }
+
+    /// The worst quantity of `part` and its relative error; NaN is worse than any number.
+    pub fn worst_relative(&self, part: &str) -> Option<(&str, f64)> {
+        let mine = self.relative.iter().filter(|r| r.0 == part).map(|r| (r.1.as_str(), r.2));
+        mine.reduce(|a, b| if b.1.is_nan() || b.1 > a.1 { b } else { a })
     }
 
     pub fn ok(&self) -> bool {

@@ -7,7 +7,7 @@ use crate::gpu::{Source, Word};
 use crate::graph::record::Arena;
 use crate::graph::{Cost, Operand, Recorder, Shape, Tensor};
 use crate::ops::{shader, square_sum};
-use crate::plan::{HYPER, LossScaling, PlanSpec, SCALE_STATE, Storage, Update};
+use crate::plan::{HYPER, LossScaling, PlanSpec, SCALE_STATE, Update};
 
 const SOURCE: Source = shader!("optim.wgsl");
 const LOSS_SCALE: Source = shader!("loss_scale.wgsl");
@@ -142,7 +142,7 @@ impl Optimizer {
         self
     }
 
-    /// The same with dynamic loss scaling, which a training with [`Storage::F16`] needs. As `torch.amp.GradScaler` does, the
+    /// The same with dynamic loss scaling, which a training with [`Storage::F16`](crate::gpu::Storage) needs. As `torch.amp.GradScaler` does, the
     /// gradients are divided by the factor before clipping and weight decay; a step in which one is not finite changes
     /// neither weights nor moments nor the number of updates that Adam's bias correction counts, and halves the factor. It
     /// all happens on the device, in a fixed order. Running statistics of batch norm are those of the forward pass and change
@@ -196,7 +196,6 @@ impl Optimizer {
             scale,
             assign: graph.assigned(),
             recompute: false,
-            storage: Storage::F32,
         }
     }
 

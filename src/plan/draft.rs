@@ -2,16 +2,16 @@
 //! needs. A refused plan ends here.
 
 use super::fuse::fuse;
+use super::halves::Halves;
 use super::liveness::{self, Lifetime, Slots};
 use super::recompute::{Added, recompute};
 use super::slices::Slices;
-use super::storage::{Halves, Storage};
 use super::target::Target;
 use super::weights::Layout;
 use super::{LossScaling, PlanSpec, SCALE_STATE, Update, When};
 use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
-use crate::gpu::{KernelKey, Source, Word};
+use crate::gpu::{KernelKey, Source, Storage, Word};
 use crate::graph::record::{Arena, PART_ALIGN, Values};
 use crate::graph::{Cost, Graph, Launch, Node, Operand, Origin, Recorder, Shape, Tensor, Value, ValueId};
 use crate::ops::shader;
@@ -141,9 +141,14 @@ fn needed(graph: &Graph, outputs: &[ValueId]) -> Vec<Node> {
     inner.nodes.iter().zip(keep).filter(|(_, k)| *k).map(|(n, _)| n.clone()).collect()
 }
 
+/// The nodes that a plan of `outputs` runs.
+pub(crate) fn fused(graph: &Graph, outputs: &[Tensor]) -> Vec<Node> {
+    let roots: Vec<ValueId> = outputs.iter().map(|t| t.id).collect();
+    fuse(needed(graph, &roots), &roots)
+}
+
 /// The kernels that a plan of `outputs` launches under a row of the tuning table, in order; needs no GPU.
 pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelKey> {
-    let roots: Vec<ValueId> = outputs.iter().map(|t| t.id).collect();
     // Nothing shares memory here, so that the kernels that copy are among them.
     let values = Described { graph, slices: Slices::default(), added: Added::default() };
     let of = |node: &Node| {
@@ -151,7 +156,7 @@ pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelK
         node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
         recorder.launches.into_iter().map(|l| l.key).collect::<Vec<_>>()
     };
-    fuse(needed(graph, &roots), &roots).iter().flat_map(of).collect()
+    fused(graph, outputs).iter().flat_map(of).collect()
 }
 
 /// The kernels that `update` launches on parameters of `words` words, and those of accumulation; needs no GPU.
@@ -252,11 +257,11 @@ impl Draft {
         values.slices = Slices::find(&nodes, &|v| values.shape(v), &|v| placed.contains(&v));
         let shape = |v: ValueId| values.shape(v);
         let host = |v: ValueId| values.slices.host(v).0;
-        let mut halves = match spec.storage {
+        let mut halves = match gpu.storage {
             Storage::F16 => Halves::new(&nodes, &shape, &host, &|v| placed.contains(&v)),
             Storage::F32 => Halves::default(),
         };
-        let tuning = spec.storage.tuning(gpu.tuning);
+        let tuning = gpu.storage.tuning(gpu.tuning);
         let end = nodes.len();
         let mut lifetimes: Vec<Lifetime> = Vec::new();
         let mut of_host: HashMap<ValueId, usize> = HashMap::new();

@@ -7,6 +7,7 @@ mod build;
 mod draft;
 mod forecast;
 pub mod fuse;
+mod halves;
 pub mod liveness;
 mod loss_scale;
 #[cfg(test)]
@@ -17,11 +18,11 @@ pub mod recompute;
 mod replay;
 mod report;
 pub mod slices;
-mod storage;
 mod target;
 mod texels;
 mod weights;
 
+pub(crate) use draft::fused;
 pub use draft::{kernels, update_kernels};
 pub(crate) use forecast::with_largest_batch;
 pub use forecast::{forecast, largest_batch};
@@ -30,7 +31,6 @@ pub use moments::Moment;
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
 pub use report::{MemoryReport, bytes};
-pub use storage::Storage;
 pub use target::Target;
 pub use weights::{Slot, Weights};
 
@@ -109,8 +109,6 @@ pub struct PlanSpec<'a, 'g> {
     /// Whether cheap results (batch norm and its ReLU) are computed again for the backward pass instead of being kept: the
     /// same numbers bit by bit, less memory, a little more time.
     pub recompute: bool,
-    /// In which type activations and their gradients are kept.
-    pub storage: Storage,
 }
 
 /// A compiled plan: owns its activations, gradients and moments, shares the weights.
@@ -184,7 +182,6 @@ impl Plan {
     /// [`crate::Error::Memory`] before anything is allocated when a buffer exceeds the adapter's binding size or the whole exceeds
     /// the budget; [`crate::Error::Usage`] when the weights do not fit the graph.
     pub fn compile(gpu: &Gpu, graph: &Graph, weights: &Rc<Weights>, spec: &PlanSpec) -> Result<Plan> {
-        spec.storage.check(gpu)?;
         let draft = draft::Draft::new(&Target::of(gpu), graph, &weights.layout, spec)?;
         build::build(gpu, weights.clone(), draft)
     }

@@ -8,12 +8,12 @@ use super::resume::{CheckpointOptions, Place, Saver};
 use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Storage};
 use crate::graph::{Graph, Shape, Tensor};
 use crate::models::Network;
 use crate::nn::{DROPOUT_INPUT, Layers, Optimizer, ParamStore, Schedule, Trainable};
 use crate::ops::{AugmentOptions, Border, Smoothing};
-use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, with_largest_batch};
+use crate::plan::{Feed, LossScale, LossScaling, Plan, PlanSpec, StepResult, Target, forecast, with_largest_batch};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -95,11 +95,14 @@ pub struct Fit {
     pub plan_bytes: u64,
     /// Whether Ctrl-C, or [`FitOptions::stop_after`], ended it early.
     pub interrupted: bool,
+    /// Where loss scaling ended; `None` without it.
+    pub loss_scale: Option<LossScale>,
 }
 
 /// Trains `network` from `params` on `train`, and keeps the weights with the best accuracy on `validation`; the first of
 /// equals, as nothing says that a later one is better. Batch norm uses the batch's statistics where it trains and keeps running
-/// ones, with which validation is done; dropout draws anew each step. A fit that goes on from a checkpoint gives, on the same
+/// ones, with which validation is done; dropout draws anew each step. On a device with [`Storage::F16`] the optimizer scales the
+/// loss, with PyTorch's numbers if it has none of its own. A fit that goes on from a checkpoint gives, on the same
 /// adapter, the very bits of one that was never stopped.
 ///
 /// # Errors
@@ -119,6 +122,7 @@ pub fn fit(
         let (b, n) = (options.batch, train.items.len());
         return Err(Error::Usage(format!("{}: batch {b} over {n} training images", options.label)));
     }
+    let options = &scaled(gpu, options);
     let batch = options.batch;
     let [_, height, width] = train.shape;
     check_labels(&options.label, classes, &[train.items, validation.items])?;
@@ -160,6 +164,7 @@ pub fn fit(
         validation_accuracy: None,
         plan_bytes: plan.memory().total(),
         interrupted: false,
+        loss_scale: None,
     };
     let mut optimizer = options.optimizer.clone();
     let mut progress =
@@ -259,6 +264,11 @@ pub fn fit(
         fit.history.push(record);
         at = Place { epoch: epoch + 1, step: 0, tally: Tally::default(), seconds: 0.0 };
     }
+    fit.loss_scale = plan.loss_scale(gpu)?;
+    if let Some(s) = fit.loss_scale.filter(|s| s.skipped() > 0) {
+        let (label, left, scale) = (&options.label, s.skipped(), s.scale);
+        progress.line(&format!("{label}: {left} updates left out for an overflow, the loss is scaled by {scale}"));
+    }
     // At its end and at Ctrl-C, unless nothing was done; between two updates there is nothing whole to write.
     if let Some(s) = saver.as_ref().filter(|_| here > 0 && whole(at.epoch, at.step)) {
         s.write(gpu, (&plan, &optimizer), &params, &at, &fit)?;
@@ -268,6 +278,15 @@ pub fn fit(
     }
     progress.finish();
     Ok(fit)
+}
+
+/// The options with the loss scaling that f16 gradients need.
+fn scaled(gpu: &Gpu, options: &FitOptions) -> FitOptions {
+    let mut o = options.clone();
+    if gpu.storage() == Storage::F16 && o.optimizer.scaling.is_none() {
+        o.optimizer = o.optimizer.with_loss_scaling(LossScaling::default());
+    }
+    o
 }
 
 /// A training step as it is recorded.

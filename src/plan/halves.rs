@@ -1,59 +1,14 @@
-//! In which type a plan keeps its activations.
+//! Which values a plan keeps as f16 ([`crate::gpu::Storage::F16`]).
 //!
-//! With [`Storage::F16`] an image that is more than one pixel, that a kernel writes and that nobody outside of the plan reads
+//! An image that is more than one pixel, that a kernel writes and that nobody outside of the plan reads
 //! is kept as f16: activations and their gradients, which are nearly all of a training's memory. Inputs, outputs, parameters,
 //! their gradients, moments, statistics, partial sums, what has one pixel (logits, features) and the loss stay f32, and so does
 //! all arithmetic: kernels widen what they load and round what they store (`src/gpu/half.rs`).
 
-use crate::error::{Error, Result};
-use crate::gpu::tuning::{Core, Tuning};
-use crate::gpu::{Gpu, KernelKey, half, kernel};
+use crate::error::Result;
+use crate::gpu::{KernelKey, half, kernel};
 use crate::graph::{Launch, Node, Operand, Shape, ValueId};
 use std::collections::{HashMap, HashSet};
-
-/// The type of activations in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// 16 bits where that is possible: half the memory, 11 bits of precision, magnitudes from 6e-8 to 65504. A training needs
-    /// loss scaling then ([`crate::nn::Optimizer::with_loss_scaling`]). Adapters with `SHADER_F16` only.
-    F16,
-}
-
-impl Storage {
-    /// `f16` or `f32`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Storage::F32 => "f32",
-            Storage::F16 => "f16",
-        }
-    }
-
-    /// Whether `gpu` can do it.
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`] naming the adapter when it has no 16-bit floats.
-    pub fn check(self, gpu: &Gpu) -> Result<()> {
-        if self == Storage::F32 || gpu.features.contains(wgpu::Features::SHADER_F16) {
-            return Ok(());
-        }
-        Err(Error::NoAdapter(format!("f16 storage needs SHADER_F16, which {} does not have", gpu.describe())))
-    }
-
-    /// The row of the tuning table with the loads that this type allows: f16 comes neither in pairs of 64-bit integers nor
-    /// through textures.
-    pub(super) fn tuning(self, tuning: Tuning) -> Tuning {
-        match (self, tuning.core) {
-            (Storage::F16, Core::Subgroup { rows, pixels, weight_rows, .. }) => {
-                let core = Core::Subgroup { rows, pixels, weight_rows, load64: false, texels: false };
-                Tuning { core, ..tuning }
-            }
-            _ => tuning,
-        }
-    }
-}
 
 /// The values, by host, that are kept as f16.
 #[derive(Default)]
