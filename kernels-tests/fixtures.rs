@@ -184,8 +184,8 @@ pub struct Distance {
     pub tolerance: f64,
     /// Numbers compared.
     pub numbers: usize,
-    /// The largest error of an element relative to the largest element.
-    pub relative: f64,
+    /// The largest error of an element, and the largest element; of the norm where no element is stored.
+    pub element: (f64, f64),
 }
 
 impl Distance {
@@ -231,7 +231,8 @@ impl Quantity<'_> {
         let off = listed.chain(numbers(&q["val"]).into_iter().zip(places)).map(|(w, g)| (g - w).abs());
         // Written so that NaN stays.
         let off = off.fold(0.0, |a: f64, b| if b.is_nan() || b > a { b } else { a });
-        let relative = if off == 0.0 { 0.0 } else { off / largest };
+        let norm = (got.iter().map(|g| g * g).sum::<f64>().sqrt() - q["l2"].as_f64().unwrap_or(0.0)).abs();
+        let element = if largest > 0.0 { (off, largest) } else { (norm, q["l2"].as_f64().unwrap_or(0.0)) };
         let sum = |f: &dyn Fn(f64) -> f64| got.iter().map(|g| f(*g)).sum::<f64>();
         if let (Some(w), Some(t)) = (q["l2"].as_f64(), q["l2_tol"].as_f64()) {
             take(sum(&|g| g * g).sqrt(), w, t);
@@ -239,7 +240,7 @@ impl Quantity<'_> {
         if let (Some(w), Some(t)) = (q["mean"].as_f64(), q["mean_tol"].as_f64()) {
             take(sum(&|g| g) / size as f64, w, t);
         }
-        Distance { relative, ..d }
+        Distance { element, ..d }
     }
 }
 

@@ -2,15 +2,18 @@
 
 use crate::parity::{self, Outcome};
 use crate::{Test, count, fixtures, open, say};
+use radiograd::models::Network;
 use radiograd::nn::{BatchNormOptions, Convention, Layers, Optimizer, ParamStore, Rule};
 use radiograd::ops::{Geometry, Smoothing};
 use radiograd::plan::{LossScale, LossScaling, SCALE_STATE};
 use radiograd::selftest::draw::Stream;
 use radiograd::selftest::{cases, check_half, summary};
 use radiograd::{Feed, Gpu, GpuOptions, Graph, Plan, Shape, Storage};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::OnceLock;
+use std::time::Instant;
 
 pub const TESTS: &[Test] = &[
     ("half::every_case", every_case),
@@ -19,12 +22,21 @@ pub const TESTS: &[Test] = &[
     ("half::an_overflow_leaves_the_step_out", an_overflow_leaves_the_step_out),
     ("half::scaling_changes_no_update", scaling_changes_no_update),
     ("half::same_seed_same_bits", same_seed_same_bits),
+    ("half::step_times", step_times),
 ];
 
 /// The largest relative errors of quantities of the fixtures, relative to a quantity's largest element; measured (the table in
 /// shaders/README.md), and doubled.
-const OUTPUT: f64 = 1e-2;
-const GRADIENT: f64 = 5e-2;
+const RESULT: f64 = 1e-2;
+const GRADIENT: f64 = 1e-1;
+
+/// Cases of a family, all of them would take minutes.
+const EACH: usize = 3;
+
+/// `RADIOGRAD_ALL=1`: every case, every network of the fixtures, and the times of training steps.
+fn everything() -> bool {
+    std::env::var_os("RADIOGRAD_ALL").is_some_and(|v| v == "1")
+}
 
 /// A device with f16 storage, or the reason why there is none.
 fn half(options: GpuOptions) -> Result<Gpu, String> {
@@ -43,14 +55,21 @@ fn every_case() {
         Ok(gpu) => gpu,
         Err(e) => return say(&format!("half: skipped, {e}")),
     };
-    let mut results = Vec::new();
+    let (mut results, mut seen) = (Vec::new(), BTreeMap::<&str, usize>::new());
     for case in cases::table() {
+        let n = seen.entry(case.family).or_default();
+        *n += 1;
+        // Chains of several operations are few, and each is another one.
+        if *n > EACH && case.family != "fused chains" && !everything() {
+            continue;
+        }
         results.extend(check_half(&gpu, case).unwrap_or_else(|e| panic!("{e}")));
     }
     say("f16 storage, errors in roundings to f16:");
     say(&summary(&results));
     count("operations x directions with f16 storage compared with f64", results.len());
-    let failed: Vec<_> = results.iter().filter(|r| !r.ok).map(|r| format!("{} / {}: {}", r.name, r.direction, r.note)).collect();
+    let failed: Vec<_> =
+        results.iter().filter(|r| !r.ok).map(|r| format!("{} / {}: {}", r.name, r.direction, r.note)).collect();
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
 }
 
@@ -63,14 +82,14 @@ fn networks() {
     };
     let all = fixtures::read_all(&folder).unwrap_or_else(|e| panic!("{e}"));
     let mut failed = Vec::new();
-    for f in all.iter().filter(|f| SMALL.contains(&f.name.as_str())) {
+    for f in all.iter().filter(|f| SMALL.contains(&f.name.as_str()) || everything() && f.name.starts_with("net.")) {
         let Outcome::Compared(r) = parity::compare(gpu, f).unwrap_or_else(|e| panic!("{}: {e}", f.name)) else {
             panic!("{}: not compared", f.name)
         };
-        for (part, most) in [("outputs", OUTPUT), ("running", OUTPUT), ("gradients", GRADIENT), ("eval_gradients", GRADIENT)] {
-            let Some((name, off)) = r.worst_relative(part) else { continue };
+        for (part, gradients, most) in [("results", false, RESULT), ("gradients", true, GRADIENT)] {
+            let Some((name, off)) = r.worst_relative(gradients) else { continue };
             say(&format!("{} {part}: worst {off:.1e} of {most:.0e} ({name})", f.name));
-            if !(off <= most) {
+            if off.is_nan() || off > most {
                 failed.push(format!("{} {part} {name}: {off:.2e}", f.name));
             }
         }
@@ -146,9 +165,13 @@ fn a_training_learns() {
     let half = train(gpu, &adam.with_loss_scaling(LossScaling::default()), 0..60, &nothing);
     let (a, b) = (end(&whole), end(&half));
     let scale = half.scale.expect("it is scaled");
-    say(&format!("60 steps of Adam: loss {:.4} to {a:.5} with f32, {b:.5} with f16, {} steps left out", whole.losses[0], scale.skipped()));
-    assert!(a < 0.1 * f64::from(whole.losses[0]), "f32 learns: {a}");
-    assert!((a - b).abs() < 0.1 * a + 1e-3, "f16 ends at {b}, f32 at {a}");
+    say(&format!(
+        "60 steps of Adam: loss {:.4} to {a:.5} with f32, {b:.5} with f16, {} steps left out",
+        whole.losses[0],
+        scale.skipped()
+    ));
+    assert!(a < 0.2 * f64::from(whole.losses[0]), "f32 learns: {a}");
+    assert!((a - b).abs() < 0.05 * a, "f16 ends at {b}, f32 at {a}");
     assert_eq!(scale.applied() + scale.skipped(), 60);
 }
 
@@ -194,7 +217,12 @@ fn an_overflow_leaves_the_step_out() {
     // From far too much it comes down by itself, one halving a step.
     let o = Optimizer::adam().with_loss_scaling(LossScaling { initial: 1e12, ..LossScaling::default() });
     let s = train(gpu, &o, 0..40, &nothing).scale.expect("it is scaled");
-    say(&format!("from a factor of 1e12: {} steps left out, {} made, the factor is {:.3e}", s.skipped(), s.applied(), s.scale));
+    say(&format!(
+        "from a factor of 1e12: {} steps left out, {} made, the factor is {:.3e}",
+        s.skipped(),
+        s.applied(),
+        s.scale
+    ));
     assert!(s.skipped() >= 5 && s.applied() >= 5 && s.scale == 1e12 * 0.5f32.powi(s.skipped() as i32));
     count("trainings with an overflow", 4);
 }
@@ -230,4 +258,49 @@ fn same_seed_same_bits() {
     let (a, b) = (train(gpu, &o, 0..4, &nothing), train(gpu, &o, 0..4, &nothing));
     assert_eq!((a.losses, a.params.digest(), a.scale), (b.losses, b.params.digest(), b.scale));
     count("trainings compared bit by bit", 1);
+}
+
+/// The time of a training step, f32 and f16 in turns; the best of each. Only said, and only when everything is asked for.
+fn step_times() {
+    let Some(half) = plain().filter(|_| everything()) else { return };
+    for (name, batch, side) in [("detl12", 16, 64), ("resnet50", 2, 96)] {
+        let network = Network::named(name).unwrap_or_else(|e| panic!("{e}"));
+        let graph = Graph::new();
+        let x = graph.input("images", Shape::image(batch, network.channels(), side, side));
+        let layers = Layers { training: true, ..Layers::default() };
+        let labels = graph.input_integers("labels", batch);
+        let logits = network.record(&graph, x, 4, &layers).logits;
+        let (loss, _) = logits.cross_entropy(labels, Smoothing::None, None);
+        let optimizer = Optimizer::adam().with_loss_scaling(LossScaling::default());
+        let spec = optimizer.step_of(loss);
+        let store = ParamStore::init(&graph, 1);
+        let mut plans = Vec::new();
+        for gpu in [crate::plain(), half] {
+            let weights = Rc::new(store.upload(gpu).unwrap_or_else(|e| panic!("{e}")));
+            plans.push((gpu, Plan::compile(gpu, &graph, &weights, &spec).unwrap_or_else(|e| panic!("{e}")), f64::MAX));
+        }
+        let mut s = Stream::new(1, name);
+        let pixels: Vec<f32> = (0..x.shape().elements()).map(|_| s.unit()).collect();
+        let targets: Vec<u32> = (0..batch).map(|i| i as u32 % 4).collect();
+        let hyper = spec.hyper.expect("a step has hyperparameters");
+        let numbers = optimizer.clone().advance(1e-4);
+        let feeds = [(x, Feed::F32(&pixels)), (labels, Feed::U32(&targets)), (hyper, Feed::F32(&numbers))];
+        for _ in 0..6 {
+            for (gpu, plan, best) in &mut plans {
+                let start = Instant::now();
+                plan.run(gpu, &feeds).unwrap_or_else(|e| panic!("{e}"));
+                *best = best.min(start.elapsed().as_secs_f64());
+            }
+        }
+        let ([a, b], bytes) = ([plans[0].2, plans[1].2], |i: usize| plans[i].1.memory().activations as f64 / 1e6);
+        say(&format!(
+            "{name} {side}x{side}, batch {batch}, a training step: {:.0} ms and {:.1} MB of activations with f32, {:.0} ms and \
+             {:.1} MB with f16: {:.2} times",
+            1e3 * a,
+            bytes(0),
+            1e3 * b,
+            bytes(1),
+            b / a
+        ));
+    }
 }

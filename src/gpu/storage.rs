@@ -42,7 +42,9 @@ impl Gpu {
     pub fn with_storage(mut self, storage: Storage) -> Result<Gpu> {
         if storage == Storage::F16 && !self.features.contains(wgpu::Features::SHADER_F16) {
             let adapter = self.describe();
-            return Err(Error::NoAdapter(format!("f16 storage needs an adapter with SHADER_F16; {adapter} has it not")));
+            return Err(Error::NoAdapter(format!(
+                "f16 storage needs an adapter with SHADER_F16; {adapter} has it not"
+            )));
         }
         self.storage = storage;
         Ok(self)
@@ -51,5 +53,20 @@ impl Gpu {
     /// In which type plans on this device keep activations.
     pub fn storage(&self) -> Storage {
         self.storage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_adapter_without_f16_is_refused_by_name() {
+        let mut gpu = Gpu::new().unwrap();
+        gpu.features.remove(wgpu::Features::SHADER_F16);
+        let name = gpu.info.name.clone();
+        let gpu = gpu.with_storage(Storage::F32).unwrap();
+        let Err(e) = gpu.with_storage(Storage::F16) else { panic!("it has no f16") };
+        assert!(e.exit_code() == 3 && e.to_string().contains(&name) && e.to_string().contains("SHADER_F16"), "{e}");
     }
 }

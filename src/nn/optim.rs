@@ -329,7 +329,9 @@ impl Update for Optimizer {
             }
             let epsilon = if self.convention == Convention::Keras { 0.0 } else { 1e-6 };
             match (scaling, self.clip_norm) {
-                (Some((scaling, state)), _) => hyper = self.judge(k, (part, count, epsilon), scaling, state, hyper, out),
+                (Some((scaling, state)), _) => {
+                    hyper = self.judge(k, (part, count, epsilon), scaling, state, hyper, out)
+                }
                 (None, Some(max_norm)) => square_sum::clip(k, part, count, max_norm as f32, epsilon, out),
                 (None, None) => {}
             }

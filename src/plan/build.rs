@@ -90,7 +90,8 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Pla
     }
     let rings = Rings::new(gpu, offset, back)?;
     let accumulation = draft.accumulation as u64;
-    let input = |v: ValueId| if let Place::Input(i) = draft.places[&v] { b.inputs[i] } else { unreachable!("an input") };
+    let input =
+        |v: ValueId| if let Place::Input(i) = draft.places[&v] { b.inputs[i] } else { unreachable!("an input") };
     let scaling = draft.scaling.map(|(ids, _)| ids.map(input));
     let plan = Plan {
         weights,
@@ -228,7 +229,11 @@ fn dispatches(
                 (start, spent) = (planned.len(), 0.0);
             }
         }
-        let p: Vec<String> = l.key.params.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let mut p: Vec<String> = l.key.params.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let half = (1..32).filter(|b| l.key.half >> b & 1 == 1).map(|b| b.to_string()).collect::<Vec<_>>();
+        if !half.is_empty() {
+            p.push(format!("f16 bindings {}", half.join(",")));
+        }
         listing.push(format!(
             "{index:4} {:28} {:22} {:>9} groups {:>9.3} GFLOP {:>8.2} MB  {}",
             step.path,

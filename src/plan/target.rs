@@ -2,8 +2,8 @@
 
 use super::report::{MemoryReport, bytes};
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Storage};
 use crate::gpu::tuning::{self, Tuning};
+use crate::gpu::{Gpu, Storage};
 
 /// A device as planning sees it: limits, tuning row, budget.
 #[derive(Clone, Debug)]

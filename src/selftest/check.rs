@@ -230,7 +230,13 @@ pub(super) fn compare(got: &[f32], want: &[f64], scale: &[f64], tolerance: f64) 
 }
 
 /// For each asked value its tolerance and, element by element, what it is relative to.
-pub(super) fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor], count: usize) -> Vec<(f64, Vec<f64>)> {
+pub(super) fn scales(
+    graph: &Graph,
+    case: &Case,
+    known: &Values,
+    asked: &[Tensor],
+    count: usize,
+) -> Vec<(f64, Vec<f64>)> {
     let constant = |t: &Tensor, s: f64| vec![s; t.shape().elements()];
     match case.bound {
         Bound::Sums { forward, backward } => {
