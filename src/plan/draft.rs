@@ -8,7 +8,7 @@ use super::recompute::{Added, recompute};
 use super::slices::Slices;
 use super::target::Target;
 use super::weights::Layout;
-use super::{LossScaling, PlanSpec, SCALE_STATE, Update, When};
+use super::{LossScaling, PlanSpec, SCALE_STATE, Update, When, windows};
 use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
 use crate::gpu::{KernelKey, Source, Storage, Word};
@@ -178,7 +178,7 @@ fn pieces(words: usize, binding_words: usize) -> Vec<(usize, usize)> {
 }
 
 /// Adds a gradient of `words` words to the arena; its two buffers are placed by the caller.
-fn accumulate(words: usize, of: usize, first: bool) -> Launch {
+pub(super) fn accumulate(words: usize, of: usize, first: bool) -> Launch {
     let quads = words / 4;
     Launch {
         key: KernelKey { source: ACCUMULATE, entry: "accumulate", params: vec![("FIRST", i64::from(first))], half: 0 },
@@ -261,7 +261,6 @@ impl Draft {
             Storage::F16 => Halves::new(&nodes, &shape, &host, &|v| placed.contains(&v)),
             Storage::F32 => Halves::default(),
         };
-        let tuning = gpu.storage.tuning(gpu.tuning);
         let end = nodes.len();
         let mut lifetimes: Vec<Lifetime> = Vec::new();
         let mut of_host: HashMap<ValueId, usize> = HashMap::new();
@@ -283,15 +282,8 @@ impl Draft {
                     lifetimes[*l].last = lifetimes[*l].last.max(i);
                 }
             }
-            let mut recorder = Recorder::new(tuning, gpu.binding_words(), &values);
-            node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
-            let xs: Vec<Shape> = node.inputs.iter().map(|v| shape(*v)).collect();
-            let ys: Vec<Shape> = node.outputs.iter().map(|v| shape(*v)).collect();
-            let (mut launches, workspaces) = (recorder.launches, recorder.workspaces);
+            let (launches, workspaces) = windows::record(node, gpu, &values);
             launches.iter().try_for_each(|l| halves.retain(l, &host))?;
-            if let Some(first) = launches.first_mut() {
-                first.cost = node.op.cost(&xs, &ys);
-            }
             let start = lifetimes.len();
             draft.workspace = draft.workspace.max(workspaces.iter().map(|w| *w as u64).sum());
             lifetimes.extend(workspaces.iter().map(|w| Lifetime { words: *w, first: i, last: i }));
@@ -345,7 +337,10 @@ impl Draft {
                 let host = host(v);
                 Bound { place: draft.places[&host], first: 0, words: halves.words(host, shape(host).words()) }
             }
-            Operand::Part { value, first, words } => Bound { place: draft.places[&value], first, words },
+            Operand::Part { value, first, words } => {
+                let (first, words) = (halves.words(value, first), halves.words(value, words));
+                Bound { place: draft.places[&value], first, words }
+            }
             Operand::Workspace(w) => {
                 let l = workspaces + w;
                 Bound { place: draft.slots.place(l), first: 0, words: lifetimes[l].words }

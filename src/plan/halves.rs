@@ -54,11 +54,8 @@ impl Halves {
             }
         };
         for (i, o) in launch.buffers.iter().enumerate() {
-            match o {
-                Operand::Value(v) if able >> (i + 1) & 1 == 0 => _ = self.hosts.remove(&host(*v)),
-                // Its parts begin where bindings may, counted in f32.
-                Operand::Part { value, .. } => _ = self.hosts.remove(&host(*value)),
-                _ => {}
+            if let Some(v) = value(o).filter(|_| able >> (i + 1) & 1 == 0) {
+                self.hosts.remove(&host(v));
             }
         }
         Ok(())
@@ -76,7 +73,15 @@ impl Halves {
 
     /// The launch's f16 bindings, for its kernel's key.
     pub(super) fn mask(&self, launch: &Launch, host: &dyn Fn(ValueId) -> ValueId) -> u32 {
-        let half = |o: &Operand| matches!(o, Operand::Value(v) if self.contains(host(*v)));
+        let half = |o: &Operand| value(o).is_some_and(|v| self.contains(host(v)));
         launch.buffers.iter().enumerate().filter(|(_, o)| half(o)).fold(0, |all, (i, _)| all | 1 << (i + 1))
+    }
+}
+
+/// The value that an operand is, or is a part of.
+fn value(o: &Operand) -> Option<ValueId> {
+    match o {
+        Operand::Value(value) | Operand::Part { value, .. } => Some(*value),
+        Operand::Workspace(_) | Operand::Chunk(..) => None,
     }
 }

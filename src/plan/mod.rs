@@ -21,6 +21,7 @@ pub mod slices;
 mod target;
 mod texels;
 mod weights;
+mod windows;
 
 pub(crate) use draft::fused;
 pub use draft::{kernels, update_kernels};

@@ -130,8 +130,7 @@ pub fn features(
     let y = network.record_base(x);
     let (_, c, h, w) = y.nchw();
     let size = c * h * w;
-    let names: HashSet<String> = graph.params().into_iter().map(|p| p.0).collect();
-    let base = ParamStore { params: params.params.iter().filter(|p| names.contains(&p.name)).cloned().collect() };
+    let base = params.of(&graph);
     let digest = base_digest(gpu, network, &base, samples.shape, options);
 
     let ids: Vec<usize> = {

@@ -123,23 +123,30 @@ pub fn fit(
         return Err(Error::Usage(format!("{}: batch {b} over {n} training images", options.label)));
     }
     let options = &scaled(gpu, options);
+    check_labels(&options.label, classes, &[train.items, validation.items])?;
+    let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
+    let done = run(gpu, network, params, classes, (train, validation), options, &mut saver);
+    done.map_err(|e| saver.iter().fold(e, |e, s| s.name_last(e)))
+}
+
+fn run(
+    gpu: &Gpu,
+    network: &Network,
+    params: &ParamStore,
+    classes: usize,
+    (train, validation): (&Samples, &Samples),
+    options: &FitOptions,
+    saver: &mut Option<Saver>,
+) -> Result<Fit> {
     let batch = options.batch;
     let [_, height, width] = train.shape;
-    check_labels(&options.label, classes, &[train.items, validation.items])?;
     let graph = Graph::new();
     let step = Step::record(&graph, network, train, (classes, batch), options);
     let dropout = graph.find_input(DROPOUT_INPUT);
-    let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
     // Only what this part of the network uses goes to the device.
     let mut params = params.clone();
-    let mut used = ParamStore::default();
-    for p in &mut params.params {
-        p.trainable = options.trainable.includes(&p.name);
-        if graph.params().iter().any(|(name, _, _)| *name == p.name) {
-            used.params.push(p.clone());
-        }
-    }
-    let weights = Rc::new(used.upload(gpu)?);
+    params.params.iter_mut().for_each(|p| p.trainable = options.trainable.includes(&p.name));
+    let weights = Rc::new(params.of(&graph).upload(gpu)?);
     let Step { images, labels, affine, class_weights, .. } = step;
     let spec = step.spec(options);
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| {
@@ -170,7 +177,7 @@ pub fn fit(
     let mut progress =
         Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
     let mut at = Place { epoch: 0, step: 0, tally: Tally::default(), seconds: 0.0 };
-    if let Some(s) = &saver {
+    if let Some(s) = saver {
         let found = s.resume(gpu, (&plan, &mut optimizer), &mut params, &mut fit)?;
         if let Some(found) = found {
             at = found.place;
