@@ -26,10 +26,10 @@ pub const TESTS: &[Test] = &[
     ("half::step_times", step_times),
 ];
 
-/// The largest relative errors of quantities of the fixtures, relative to a quantity's largest element; measured (the table in
-/// shaders/README.md), and doubled.
-const RESULT: f64 = 1e-2;
-const GRADIENT: f64 = 1e-1;
+/// The largest errors of quantities of the fixtures in [`SMALL`], relative to a quantity's largest element: 1.5 times and more of
+/// what was measured (shaders/README.md has the figures, and why those of gradients are so large).
+const RESULT: f64 = 5e-3;
+const GRADIENT: f64 = 2e-1;
 
 /// Cases of a family, all of them would take minutes.
 const EACH: usize = 3;

@@ -106,7 +106,7 @@ fn trainable<'g>(graph: &'g Graph) -> Vec<Tensor<'g>> {
 
 /// What gradients are multiplied with on their way through f16: without it small ones vanish, as in any training with f16.
 fn scale(gpu: &Gpu) -> f32 {
-    if gpu.storage() == Storage::F16 { 1024.0 } else { 1.0 }
+    if gpu.storage() == Storage::F16 { 8192.0 } else { 1.0 }
 }
 
 fn unscaled(gpu: &Gpu, gradient: &[f32]) -> Vec<f32> {

@@ -1,6 +1,7 @@
 //! A training that is stopped, killed and resumed gives the bits of one that never was.
 
 use super::{CheckpointOptions, Fit, FitOptions, Normalize, Predictor, Samples, fit};
+use crate::Storage;
 use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::models::Network;
@@ -9,7 +10,6 @@ use crate::ops::AugmentOptions;
 use crate::ops::testing::{gpu, numbers};
 use crate::plan::LossScaling;
 use crate::weights::Checkpoint;
-use crate::{Gpu, Storage};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
