@@ -6,6 +6,7 @@
 
 use super::batches::{Batch, Normalize, Samples};
 use super::interrupt;
+use super::micro::MicroBatch;
 use super::progress::Progress;
 use crate::data::pack::{Entry, Kind, Packs};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::graph::{Graph, Shape, Tensor};
 use crate::models::Network;
 use crate::nn::ParamStore;
 use crate::ops::{AugmentOptions, Border};
-use crate::plan::{Feed, Plan, PlanSpec, StepResult};
+use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, largest_batch, with_largest_batch};
 use sha2::{Digest, Sha256};
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
@@ -39,6 +40,8 @@ const IDENTITY: [f32; 8] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0];
 pub struct FeatureOptions<'a> {
     /// Images a step. Features of another batch size have rows of their own in the cache, as other kernels may compute them.
     pub batch: usize,
+    /// Whether a batch that does not fit becomes a smaller one.
+    pub micro_batch: MicroBatch,
     /// Pixels to the network's input.
     pub normalize: Normalize,
     /// Further views of each image beside itself: so many, each augmented by chance.
@@ -58,6 +61,7 @@ impl Default for FeatureOptions<'_> {
     fn default() -> Self {
         FeatureOptions {
             batch: 8,
+            micro_batch: MicroBatch::Off,
             normalize: Normalize::NONE,
             views: 0,
             augment: AugmentOptions::default(),
@@ -108,7 +112,8 @@ struct Row {
 /// read, the others are computed and stored; a damaged row counts as missing.
 ///
 /// # Errors
-/// [`Error::Usage`] for batch 0 or views of features; [`Error::Memory`] when the plan does not fit; [`Error::Numerics`] when a
+/// [`Error::Usage`] for batch 0 or views of features; [`Error::Memory`] when the plan does not fit, with the largest batch
+/// that does; [`Error::Numerics`] when a
 /// feature is not finite; [`Error::Io`] when the cache cannot be written; [`Error::Interrupted`] at Ctrl-C, after what was
 /// computed is stored; device errors.
 pub fn features(
@@ -122,16 +127,24 @@ pub fn features(
         return Err(Error::Usage("features are computed of images alone, in batches of 1 or more".into()));
     }
     let start = Instant::now();
+    let target = Target::of(gpu);
+    let plan = |n: usize| {
+        let graph = Graph::new();
+        let outputs = vec![record(&graph, network, samples, n, options).features];
+        forecast(&target, &graph, &PlanSpec { outputs, ..Default::default() })
+    };
+    let batch = match options.micro_batch {
+        MicroBatch::Off => options.batch,
+        MicroBatch::Of(n) => options.batch.min(n.max(1)),
+        MicroBatch::Auto if plan(options.batch).is_ok_and(|report| target.check(&report).is_ok()) => options.batch,
+        MicroBatch::Auto => largest_batch(&target, options.batch, plan)?.map_or(options.batch, |(n, _)| n),
+    };
+    let options = &FeatureOptions { batch, ..*options };
     let graph = Graph::new();
-    let images = graph.input("images", samples.batch_shape(options.batch));
-    // The warp that changes nothing changes no bit, so that an image's own features do not depend on the views beside it.
-    let warp = (options.views > 0).then(|| graph.input("augmentation", Shape::flat(options.batch * 8)));
-    let x = warp.map_or(images, |w| images.augment(w, Border::Nearest));
-    let y = network.record_base(x);
+    let Recorded { images, warp, features: y } = record(&graph, network, samples, batch, options);
     let (_, c, h, w) = y.nchw();
     let size = c * h * w;
-    let names: HashSet<String> = graph.params().into_iter().map(|p| p.0).collect();
-    let base = ParamStore { params: params.params.iter().filter(|p| names.contains(&p.name)).cloned().collect() };
+    let base = params.of(&graph);
     let digest = base_digest(gpu, network, &base, samples.shape, options);
 
     let ids: Vec<usize> = {
@@ -166,12 +179,29 @@ pub fn features(
     }
     if !missing.is_empty() {
         let weights = Rc::new(base.upload(gpu)?);
-        let plan = Plan::compile(gpu, &graph, &weights, &PlanSpec { outputs: vec![y], ..Default::default() })?;
+        let spec = PlanSpec { outputs: vec![y], ..Default::default() };
+        let plan = Plan::compile(gpu, &graph, &weights, &spec)
+            .map_err(|e| with_largest_batch(e, &target, batch, plan))?;
         let mut computing = Computing { gpu, plan, images, warp, samples, options, size };
         computing.all(&missing, packs.as_mut(), &mut out)?;
     }
     out.seconds = start.elapsed().as_secs_f64();
     Ok(out)
+}
+
+/// The base as it is recorded.
+struct Recorded<'g> {
+    images: Tensor<'g>,
+    warp: Option<Tensor<'g>>,
+    features: Tensor<'g>,
+}
+
+fn record<'g>(graph: &'g Graph, network: &Network, samples: &Samples, n: usize, o: &FeatureOptions) -> Recorded<'g> {
+    let images = graph.input("images", samples.batch_shape(n));
+    // The warp that changes nothing changes no bit, so that an image's own features do not depend on the views beside it.
+    let warp = (o.views > 0).then(|| graph.input("augmentation", Shape::flat(n * 8)));
+    let x = warp.map_or(images, |w| images.augment(w, Border::Nearest));
+    Recorded { images, warp, features: network.record_base(x) }
 }
 
 impl Features {

@@ -121,6 +121,7 @@ impl Run<'_> {
         let options = FitOptions {
             epochs: o.stage1_epochs(),
             batch: o.batch(),
+            micro_batch: o.micro_batch,
             optimizer: Optimizer::adam(),
             schedule: Schedule::Cosine { max: o.lr1, min: 0.0, epochs: o.stage1_epochs() },
             trainable: Trainable::All,
@@ -167,6 +168,7 @@ impl Run<'_> {
         let options = FitOptions {
             epochs: o.stage2_epochs(),
             batch: o.batch(),
+            micro_batch: o.micro_batch,
             optimizer: Optimizer::sgd(0.9),
             schedule: Schedule::Constant { lr: o.lr2() },
             trainable: Trainable::Matching(STAGE2_TRAINABLE.map(String::from).to_vec()),
