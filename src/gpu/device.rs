@@ -230,6 +230,20 @@ impl Gpu {
         polled.map(|_| ()).map_err(|e| Error::DeviceLost(format!("{}: waiting failed: {e}", self.info.name)))
     }
 
+    /// Gives the device up: what still runs on it, and all that comes later, ends with [`Error::DeviceLost`], as if the driver
+    /// had reset it. For hosts that need the GPU back, and to see what a program makes of a loss.
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// `e`, or the loss of the device, from which it follows.
+    pub(crate) fn cause(&self, e: Error) -> Error {
+        match self.check() {
+            Err(lost @ Error::DeviceLost(_)) => lost,
+            _ => e,
+        }
+    }
+
     /// The error that the device reported since it was opened, if any.
     ///
     /// # Errors
@@ -266,7 +280,8 @@ fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Keeps the first error of `device` so that the next call reports it instead of wgpu's panic.
+/// Keeps the first error of `device` so that the next call reports it instead of wgpu's panic. A loss replaces errors that
+/// are only what follows from it.
 fn watch(device: &wgpu::Device, fault: &Arc<Mutex<Option<Fault>>>) {
     let (errors, lost) = (fault.clone(), fault.clone());
     device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
@@ -276,9 +291,7 @@ fn watch(device: &wgpu::Device, fault: &Arc<Mutex<Option<Fault>>>) {
         });
     }));
     device.set_device_lost_callback(move |reason, message| {
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            lock(&lost).get_or_insert(Fault::Lost(message));
-        }
+        *lock(&lost) = Some(Fault::Lost(format!("{reason:?}, {}", if message.is_empty() { "no reason given" } else { &message })));
     });
 }
 

@@ -83,13 +83,6 @@ pub(super) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }
 
-/// A launch over all elements of x\[0\] with the other inputs, then y.
-fn elementwise(k: &mut Recorder, entry: &'static str, params: &[(&'static str, Word)], x: &[ValueId], y: &[ValueId]) {
-    let words = k.shape(x[0]).words();
-    let buffers: Vec<_> = x.iter().chain(y).map(|v| (*v).into()).collect();
-    k.streaming(SOURCE, entry, &[], params, &buffers, words);
-}
-
 impl Op for Relu {
     fn name(&self) -> &'static str {
         "relu"
@@ -105,7 +98,7 @@ impl Op for Relu {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "relu", &[], x, y);
+        k.streaming(SOURCE, "relu", &[], &[], x, y[0]);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -127,7 +120,7 @@ impl Op for ReluGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "relu_grad", &[], x, y);
+        k.streaming(SOURCE, "relu_grad", &[], &[], x, y[0]);
     }
 
     fn gradient<'g>(
@@ -164,7 +157,7 @@ impl Op for Elu {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "elu", &[("alpha", Word::F(self.alpha))], x, y);
+        k.streaming(SOURCE, "elu", &[], &[("alpha", Word::F(self.alpha))], x, y[0]);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -191,7 +184,7 @@ impl Op for EluGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "elu_grad", &[("alpha", Word::F(self.alpha))], x, y);
+        k.streaming(SOURCE, "elu_grad", &[], &[("alpha", Word::F(self.alpha))], x, y[0]);
     }
 }
 
@@ -248,7 +241,7 @@ impl Op for SigmoidGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "sigmoid_grad", &[], x, y);
+        k.streaming(SOURCE, "sigmoid_grad", &[], &[], x, y[0]);
     }
 }
 

@@ -236,10 +236,6 @@ impl Op for DepthwiseConv2dGradInput {
         k.launch(SOURCE, "depthwise_grad_input", &baked, &params, &buffers, groups);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
-    }
-
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
         cost(self.input, xs[1], xs[0])
     }
@@ -292,10 +288,6 @@ impl Op for DepthwiseConv2dGradWeight {
         let params = [("threads", threads), ("k_quads", quads), ("chunks", chunks)].map(|(n, v)| (n, Word::from(v)));
         let groups = threads.div_ceil(64);
         k.launch(SOURCE, "depthwise_grad_weight_total", &[], &params, &[part, y[0].into()], groups);
-    }
-
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
     }
 
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {

@@ -106,9 +106,8 @@ impl Op for Add {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let words = k.shape(x[0]).words();
         let baked = [("RELU", i64::from(self.relu))];
-        k.streaming(SOURCE, "add", &baked, &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "add", &baked, &[], x, y[0]);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -136,9 +135,8 @@ impl Op for AddScaled {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let words = k.shape(x[0]).words();
         let (baked, params) = ([("RELU", i64::from(self.relu))], [("factor", Word::F(self.factor))]);
-        k.streaming(SOURCE, "add_scaled", &baked, &params, &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "add_scaled", &baked, &params, x, y[0]);
     }
 
     fn gradient<'g>(
@@ -173,8 +171,7 @@ impl Op for Scale {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let words = k.shape(x[0]).words();
-        k.streaming(SOURCE, "scale", &[], &[("factor", Word::F(self.factor))], &[x[0].into(), y[0].into()], words);
+        k.streaming(SOURCE, "scale", &[], &[("factor", Word::F(self.factor))], x, y[0]);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -200,8 +197,7 @@ impl Op for Multiply {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let words = k.shape(x[0]).words();
-        k.streaming(SOURCE, "multiply", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "multiply", &[], &[], x, y[0]);
     }
 
     fn gradient<'g>(

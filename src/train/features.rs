@@ -18,6 +18,7 @@ use crate::nn::ParamStore;
 use crate::ops::{AugmentOptions, Border};
 use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, largest_batch, with_largest_batch};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
@@ -44,7 +45,9 @@ pub struct FeatureOptions<'a> {
     pub micro_batch: MicroBatch,
     /// Pixels to the network's input.
     pub normalize: Normalize,
-    /// Further views of each image beside itself: so many, each augmented by chance.
+    /// A further view of each image beside itself: mirrored left to right.
+    pub mirrored: bool,
+    /// Further views of each image: so many, each augmented by chance.
     pub views: usize,
     /// How views differ from their image.
     pub augment: AugmentOptions,
@@ -63,6 +66,7 @@ impl Default for FeatureOptions<'_> {
             batch: 8,
             micro_batch: MicroBatch::Off,
             normalize: Normalize::NONE,
+            mirrored: false,
             views: 0,
             augment: AugmentOptions::default(),
             seed: 1,
@@ -102,6 +106,7 @@ impl Features {
 /// A row to be made: of which image, and in which view.
 struct Row {
     image: usize,
+    mirrored: bool,
     warp: [f32; 8],
     /// Where it goes: 0 for the image itself.
     view: usize,
@@ -154,7 +159,7 @@ pub fn features(
     let count = ids.iter().max().map_or(0, |m| m + 1);
     let mut out = Features {
         data: vec![0.0; count * size],
-        views: vec![0.0; count * size * options.views],
+        views: vec![0.0; count * size * (usize::from(options.mirrored) + options.views)],
         shape: [c, h, w],
         computed: 0,
         from_cache: 0,
@@ -264,7 +269,7 @@ impl Computing<'_, '_> {
         let Normalize { mean, scale } = self.options.normalize;
         batch.pixels.clear();
         for row in part {
-            let pixels = &self.samples.data[row.image * one..][..one];
+            let pixels = row.pixels(self.samples);
             batch.pixels.extend(pixels.iter().map(|v| (v - mean) * scale));
         }
         batch.pixels.resize(n * one, 0.0);
@@ -308,24 +313,40 @@ impl Computing<'_, '_> {
 /// Every image, and every view of it.
 fn rows(ids: &[usize], samples: &Samples, base: &[u8; 32], o: &FeatureOptions) -> Vec<Row> {
     let [_, h, w] = samples.shape;
-    let size = samples.size();
     // Brightness is given for pixels in [0, 1]; the network's input is scaled.
     let scaled = AugmentOptions { brightness: o.augment.brightness * o.normalize.scale, ..o.augment };
+    // Mirrored or not, and which of the views that are drawn; 0: none.
+    let mirrored = o.mirrored.then_some((true, 0));
+    let views = [(false, 0)].into_iter().chain(mirrored).chain((1..=o.views).map(|v| (false, v as u32)));
     let mut all = Vec::new();
-    for view in 0..=o.views {
+    for (view, (mirrored, drawn)) in views.enumerate() {
         for image in ids {
             let mut warp = IDENTITY;
-            if view > 0 {
-                warp.copy_from_slice(&scaled.draw(o.seed, view as u32, &[*image as u32], [h, w]));
+            if drawn > 0 {
+                warp.copy_from_slice(&scaled.draw(o.seed, drawn, &[*image as u32], [h, w]));
             }
+            let mut row = Row { image: *image, mirrored, warp, view, key: [0; 32] };
             let mut key = Sha256::new();
             key.update(base);
             key.update(bytemuck::cast_slice::<f32, u8>(&warp));
-            key.update(bytemuck::cast_slice::<f32, u8>(&samples.data[image * size..][..size]));
-            all.push(Row { image: *image, warp, view, key: key.finalize().into() });
+            key.update(bytemuck::cast_slice::<f32, u8>(&row.pixels(samples)));
+            row.key = key.finalize().into();
+            all.push(row);
         }
     }
     all
+}
+
+impl Row {
+    /// What is shown to the base, before it is scaled and warped.
+    fn pixels<'s>(&self, samples: &'s Samples) -> Cow<'s, [f32]> {
+        let (one, width) = (samples.size(), samples.shape[2]);
+        let pixels = &samples.data[self.image * one..][..one];
+        match self.mirrored {
+            false => Cow::Borrowed(pixels),
+            true => Cow::Owned(pixels.chunks(width).flat_map(|line| line.iter().rev().copied()).collect()),
+        }
+    }
 }
 
 /// SHA-256 over everything but the image and its view.

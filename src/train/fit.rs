@@ -127,15 +127,28 @@ pub fn fit(
         let (b, n) = (options.batch, train.items.len());
         return Err(Error::Usage(format!("{}: batch {b} over {n} training images", options.label)));
     }
-    let batch = options.batch;
     check_labels(&options.label, classes, &[train.items, validation.items])?;
     let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
+    let done = run(gpu, network, params, classes, (train, validation), options, &mut saver);
+    done.map_err(|e| saver.iter().fold(e, |e, s| s.name_last(e)))
+}
+
+fn run(
+    gpu: &Gpu,
+    network: &Network,
+    params: &ParamStore,
+    classes: usize,
+    (train, validation): (&Samples, &Samples),
+    options: &FitOptions,
+    saver: &mut Option<Saver>,
+) -> Result<Fit> {
+    let batch = options.batch;
     let mut params = params.clone();
     params.params.iter_mut().for_each(|p| p.trainable = options.trainable.includes(&p.name));
     let recipe = Recipe { network, train, classes, options };
     let mut training = recipe.compile(gpu, &params, saver.as_ref().and_then(Saver::kept_micro_batch))?;
     let split = training.split;
-    if let Some(s) = &mut saver {
+    if let Some(s) = saver {
         s.divide(split);
     }
     let size = split.size.min(validation.items.len().max(1));
@@ -163,7 +176,7 @@ pub fn fit(
     let mut progress =
         Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
     let mut at = Place { epoch: 0, step: 0, tally: Tally::default(), seconds: 0.0 };
-    if let Some(s) = &saver {
+    if let Some(s) = saver {
         let found = s.resume(gpu, (&training.plan, &mut training.optimizer), &mut params, &mut fit)?;
         if let Some(found) = found {
             at = found.place;

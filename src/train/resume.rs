@@ -18,6 +18,7 @@ use crate::plan::{Plan, Weights};
 use crate::weights::Checkpoint;
 use crate::weights::checkpoint::Array;
 use sha2::{Digest, Sha256};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -68,6 +69,8 @@ pub(super) struct Saver<'a> {
     adapter: u64,
     /// When the last one was written, and after how many steps of this run.
     last: (Instant, u64),
+    /// Whether this run wrote one, or went on from one.
+    there: Cell<bool>,
 }
 
 impl<'a> Saver<'a> {
@@ -89,6 +92,7 @@ impl<'a> Saver<'a> {
             data: format!("training {}, validation {}", digest(train), digest(validation)),
             adapter: adapter(gpu),
             last: (Instant::now(), 0),
+            there: Cell::new(false),
         })
     }
 
@@ -105,6 +109,11 @@ impl<'a> Saver<'a> {
         if split.count > 1 {
             self.config += &format!("\nmicro batch = {}", split.size);
         }
+    }
+
+    /// `e` with the checkpoint from which the run can go on.
+    pub(super) fn name_last(&self, e: Error) -> Error {
+        if self.there.get() { e.and_written(&self.options.path.display().to_string()) } else { e }
     }
 
     /// Whether a checkpoint is due after so many steps of this run.
@@ -149,7 +158,9 @@ impl<'a> Saver<'a> {
                 c.extra.insert(format!("best/{}", p.name), Array { dims, values: p.values.clone() });
             }
         }
-        c.write(&self.options.path)
+        c.write(&self.options.path)?;
+        self.there.set(true);
+        Ok(())
     }
 
     /// Takes up a checkpoint where one is wanted and there: into the device's weights and moments, the optimizer, `params` and
@@ -170,6 +181,7 @@ impl<'a> Saver<'a> {
             return Ok(None);
         }
         let c = Checkpoint::read(path)?;
+        self.there.set(true);
         let of = |m: String| Error::Usage(format!("{}: {m}", path.display()));
         c.check_resumes(self.network.name, &self.config, &self.data).map_err(|e| of(e.to_string()))?;
         let incomplete = |what: &str| Error::format(path, format!("a checkpoint without {what}"));

@@ -2,6 +2,7 @@
 
 use super::{CheckpointOptions, Fit, FitOptions, Normalize, Predictor, Samples, fit};
 use crate::error::Error;
+use crate::gpu::Gpu;
 use crate::models::Network;
 use crate::nn::{Convention, Optimizer, Rule, Schedule, Trainable};
 use crate::ops::AugmentOptions;
@@ -242,4 +243,32 @@ fn a_killed_training_goes_on_with_the_same_bits() {
     let resumed = train(&keeping(&path, long())).unwrap();
     let whole = train(&long()).unwrap();
     assert_eq!(facts(&resumed), facts(&whole));
+}
+
+#[test]
+fn a_lost_device_ends_with_its_exit_code_and_names_the_checkpoint_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lost.safetensors");
+    let other = Gpu::new().unwrap();
+    let (network, data) = (Network::tiny(), Data::new());
+    let start = network.init(SIDE, 3, 5);
+    let kept = keeping(&path, long());
+    let lost = std::thread::scope(|s| {
+        s.spawn(|| {
+            let start = Instant::now();
+            while !path.exists() && start.elapsed() < Duration::from_secs(120) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other.destroy();
+        });
+        fit(&other, &network, &start, 3, (&data.samples(&data.train), &data.samples(&data.validation)), &kept)
+    });
+    let e = lost.map(|_| ()).unwrap_err();
+    assert!(matches!(e, Error::DeviceLost(_)), "{e:?}");
+    assert_eq!(e.exit_code(), 7);
+    assert!(e.to_string().contains("lost.safetensors"), "{e}");
+    // Nothing can be done with it any more, and nothing panics.
+    assert!(matches!(start.upload(&other).map(|_| ()).unwrap_err(), Error::DeviceLost(_)));
+    let whole = train(&long()).unwrap();
+    assert_eq!(facts(&train(&keeping(&path, long())).unwrap()), facts(&whole));
 }

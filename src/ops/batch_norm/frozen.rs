@@ -164,10 +164,6 @@ impl Op for NormalizeGradSums {
         launch_sums(k, x, y, None);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
-    }
-
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
         Cost { flops: 4.0 * xs[0].elements() as f64, bytes: 8.0 * xs[0].words() as f64 }
     }

@@ -66,7 +66,7 @@ pub struct Options {
     /// Folder for the results.
     #[arg(long, value_name = "DIR", default_value = "out/detl")]
     pub out: PathBuf,
-    /// Folder for decoded images; none keeps nothing.
+    /// Folder for decoded images and for what the frozen base computes; none keeps nothing.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     /// Count and skip damaged images instead of stopping.
