@@ -18,7 +18,8 @@ use radiograd::models::Network;
 use radiograd::nn::{Optimizer, ParamStore, Schedule, Trainable};
 use radiograd::ops::AugmentOptions;
 use radiograd::train::{
-    CheckpointOptions, FeatureOptions, Fit, FitOptions, MicroBatch, Normalize, Predictor, argmax, features, fit, interrupt,
+    CheckpointOptions, FeatureOptions, Fit, FitOptions, MicroBatch, Normalize, Predictor, argmax, features, fit,
+    interrupt,
 };
 use radiograd::weights::{self, Card, LoadOptions, Scaling};
 use radiograd::{Error, Gpu, Result};
@@ -190,6 +191,7 @@ fn on_features(
         batch: o.batch,
         micro_batch: o.micro_batch,
         normalize: given.normalize,
+        mirrored: false,
         views: o.views,
         augment: AUGMENT,
         seed: o.seed,

@@ -291,7 +291,8 @@ fn watch(device: &wgpu::Device, fault: &Arc<Mutex<Option<Fault>>>) {
         });
     }));
     device.set_device_lost_callback(move |reason, message| {
-        *lock(&lost) = Some(Fault::Lost(format!("{reason:?}, {}", if message.is_empty() { "no reason given" } else { &message })));
+        *lock(&lost) =
+            Some(Fault::Lost(format!("{reason:?}, {}", if message.is_empty() { "no reason given" } else { &message })));
     });
 }
 

@@ -185,8 +185,8 @@ pub fn features(
     if !missing.is_empty() {
         let weights = Rc::new(base.upload(gpu)?);
         let spec = PlanSpec { outputs: vec![y], ..Default::default() };
-        let plan = Plan::compile(gpu, &graph, &weights, &spec)
-            .map_err(|e| with_largest_batch(e, &target, batch, plan))?;
+        let plan =
+            Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| with_largest_batch(e, &target, batch, plan))?;
         let mut computing = Computing { gpu, plan, images, warp, samples, options, size };
         computing.all(&missing, packs.as_mut(), &mut out)?;
     }
