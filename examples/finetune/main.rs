@@ -99,7 +99,8 @@ fn trainable(o: &Options, network: &Network, params: &ParamStore, base: &[String
         None => Trainable::Except(base.to_vec()),
     };
     if let Some(pattern) = trainable.idle_pattern(names()) {
-        let layers: Vec<&str> = names().filter_map(|n| n.rsplit_once('.').map(|p| p.0)).collect();
+        let mut layers: Vec<&str> = names().filter_map(|n| n.rsplit_once('.').map(|p| p.0)).collect();
+        layers.dedup();
         let nearest = radiograd::names::nearest(pattern, &layers);
         return Err(Error::Usage(format!("--freeze {pattern} is no parameter of {}; {nearest}", network.name)));
     }

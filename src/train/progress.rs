@@ -62,7 +62,7 @@ impl Progress {
         let left = self.total.saturating_sub(self.done);
         let mut parts = vec![format!("{}: {}/{} {}", self.label, self.done, self.total, self.unit), self.speed()];
         parts.extend((!note.is_empty()).then(|| note.to_string()));
-        parts.extend((left > 0).then(|| format!("{:.0} s left", left as f64 / self.rate().max(1e-9))));
+        parts.extend((left > 0).then(|| format!("{:.0} s left", (left as f64 / self.rate().max(1e-9)).ceil())));
         parts.join(", ")
     }
 

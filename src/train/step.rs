@@ -9,7 +9,9 @@ use crate::graph::{Graph, Shape, Tensor, ValueId};
 use crate::models::Network;
 use crate::nn::{DROPOUT_INPUT, Layers, Optimizer, ParamStore};
 use crate::ops::{AugmentOptions, Border, Smoothing};
-use crate::plan::{Feed, HYPER, MemoryReport, Plan, PlanSpec, Target, forecast, largest_batch, with_largest_batch};
+use crate::plan::{
+    Feed, HYPER, MemoryReport, Plan, PlanSpec, Target, bytes, forecast, largest_batch, with_largest_batch,
+};
 use std::rc::Rc;
 
 /// What a step is recorded from.
@@ -143,15 +145,21 @@ impl Recipe<'_> {
         Ok(Step { plan, split, batch_norm, inputs, optimizer: self.optimizer(split) })
     }
 
-    /// `error` with the largest batch that fits, and with the way out where there is one.
+    /// `error` with the largest batch that fits, and whether parts of it would.
     fn refused(self, error: Error, target: &Target, split: Split) -> Error {
-        let whole = self.options.micro_batch == MicroBatch::Off;
-        let splits = whole && self.largest(target).is_ok_and(|n| n < split.size);
-        match with_largest_batch(error, target, split.size, |n| self.forecast(target, Split { size: n, ..split })) {
-            Error::Memory(m) if splits => {
+        let e = with_largest_batch(error, target, split.size, |n| self.forecast(target, Split { size: n, ..split }));
+        let Error::Memory(m) = e else { return e };
+        let parts = |n: usize| Split { size: n, count: split.size.div_ceil(n) };
+        match self.options.micro_batch {
+            MicroBatch::Off if split.size > 1 && self.fits(target, parts(1)) => {
                 Error::Memory(format!("{m}; in micro batches it fits (FitOptions::micro_batch, --micro-batch auto)"))
             }
-            other => other,
+            MicroBatch::Auto if split.count == 1 && split.size > 1 => match self.forecast(target, parts(1)) {
+                // Beside an image there is the sum of the gradients.
+                Ok(r) => Error::Memory(format!("{m}; micro batches of one image need {}", bytes(r.total()))),
+                Err(_) => Error::Memory(m),
+            },
+            _ => Error::Memory(m),
         }
     }
 
