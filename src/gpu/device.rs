@@ -209,7 +209,12 @@ impl Gpu {
             )));
         }
         let d = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        // A device that has no room for this one goes on with those it has: nothing is lost yet.
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&d);
+        if let Some(e) = pollster::block_on(scope.pop()) {
+            return Err(Error::Memory(format!("{label}: {size} bytes, {} has no room: {e}", self.info.name)));
+        }
         self.count_created();
         self.check()?;
         Ok(buffer)

@@ -3,6 +3,7 @@
 //! `p` parameter, `g` gradient, `t` step from 1. Everything that depends on `t` is computed here in f64: 1 − β₂ᵗ in f32 is
 //! not good enough for the first steps. `shaders/optim.wgsl` has the equations.
 
+use crate::error::{Error, Result};
 use crate::gpu::{Source, Word};
 use crate::graph::record::Arena;
 use crate::graph::{Cost, Operand, Recorder, Shape, Tensor};
@@ -118,6 +119,33 @@ impl Optimizer {
         Optimizer::new(Rule::Sgd { momentum, nesterov: false })
     }
 
+    /// The names of [`Optimizer::named`].
+    pub const NAMES: [&str; 7] = ["SGD", "momentum", "Nesterov", "Adam", "AdamW", "Nadam", "RMSprop"];
+
+    /// The optimizer of this name, in any case, with PyTorch's defaults: `momentum` and `Nesterov` are SGD with momentum 0.9,
+    /// `AdamW` decays weights by 0.01.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the nearest names when there is none.
+    pub fn named(name: &str) -> Result<Optimizer> {
+        let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
+        let rule = match name.to_ascii_lowercase().as_str() {
+            "sgd" => Rule::Sgd { momentum: 0.0, nesterov: false },
+            "momentum" => Rule::Sgd { momentum: 0.9, nesterov: false },
+            "nesterov" => Rule::Sgd { momentum: 0.9, nesterov: true },
+            "adam" => Rule::Adam { beta1, beta2, epsilon, decoupled: false },
+            "adamw" => Rule::Adam { beta1, beta2, epsilon, decoupled: true },
+            "nadam" => Rule::Nadam { beta1, beta2, epsilon },
+            "rmsprop" => Rule::RmsProp { rho: 0.99, epsilon },
+            _ => {
+                let nearest = crate::names::nearest(name, &Optimizer::NAMES);
+                return Err(Error::Usage(format!("there is no optimizer '{name}'; {nearest}")));
+            }
+        };
+        let decay = if matches!(rule, Rule::Adam { decoupled: true, .. }) { 0.01 } else { 0.0 };
+        Ok(Optimizer::new(rule).with_weight_decay(decay))
+    }
+
     /// The same in another convention.
     pub fn with_convention(mut self, convention: Convention) -> Optimizer {
         self.convention = convention;
@@ -178,16 +206,32 @@ impl Optimizer {
     /// When `loss` is not one number.
     #[track_caller]
     pub fn step_of<'g>(&self, loss: Tensor<'g>) -> PlanSpec<'_, 'g> {
+        self.step(loss, None)
+    }
+
+    /// [`Optimizer::step_of`] with gradients of `share` times `loss`. `share` is an input of one number: what this replay
+    /// counts among those of an update ([`Optimizer::with_accumulation`]), 1 where all count alike.
+    ///
+    /// # Panics
+    /// When `loss` or `share` is not one number.
+    #[track_caller]
+    pub fn step_with<'g>(&self, loss: Tensor<'g>, share: Tensor<'g>) -> PlanSpec<'_, 'g> {
+        self.step(loss, Some(share))
+    }
+
+    #[track_caller]
+    fn step<'g>(&self, loss: Tensor<'g>, share: Option<Tensor<'g>>) -> PlanSpec<'_, 'g> {
         let graph = loss.graph();
         let trainable = graph.params().into_iter().filter(|(_, _, trains)| *trains);
         let params: Vec<Tensor> = trainable.map(|(name, shape, _)| graph.param(&name, shape, true)).collect();
         let scale = self.scaling.map(|_| {
             [graph.input("loss scale", Shape::flat(1)), graph.input("loss scale state", Shape::flat(SCALE_STATE))]
         });
-        let gradients = match scale {
-            Some([factor, _]) => loss.gradients_with(factor, &params),
-            None => loss.gradients(&params),
+        let seed = match (share, scale) {
+            (Some(share), Some([factor, _])) => Some(share.multiply(factor)),
+            (share, scale) => share.or(scale.map(|s| s[0])),
         };
+        let gradients = seed.map_or_else(|| loss.gradients(&params), |seed| loss.gradients_with(seed, &params));
         PlanSpec {
             outputs: vec![loss],
             gradients: params.into_iter().zip(gradients).filter_map(|(p, g)| Some((p, g?))).collect(),
@@ -197,6 +241,11 @@ impl Optimizer {
             assign: graph.assigned(),
             recompute: false,
         }
+    }
+
+    /// Replays of the plan whose gradients make one update.
+    pub fn replays(&self) -> usize {
+        self.accumulation
     }
 
     /// Updates of the weights, with the one whose gradients are being accumulated.
@@ -399,6 +448,19 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_optimizer_has_a_name() {
+        for name in Optimizer::NAMES {
+            let o = Optimizer::named(name).unwrap();
+            assert_eq!(o, Optimizer::named(&name.to_uppercase()).unwrap());
+            assert_eq!(o.weight_decay > 0.0, name == "AdamW");
+        }
+        assert_eq!(Optimizer::named("adam").unwrap(), Optimizer::adam());
+        assert_eq!(Optimizer::named("momentum").unwrap(), Optimizer::sgd(0.9));
+        let e = Optimizer::named("nadan").unwrap_err();
+        assert!(e.to_string().contains("did you mean 'Nadam'") && e.exit_code() == 2, "{e}");
+    }
 
     #[test]
     fn a_restored_optimizer_goes_on_with_the_same_numbers() {

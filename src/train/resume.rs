@@ -5,6 +5,7 @@
 
 use super::batches::Samples;
 use super::fit::{Fit, FitOptions};
+use super::micro::Split;
 use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
@@ -55,11 +56,15 @@ pub(super) struct Place {
     pub(super) seconds: f64,
 }
 
+/// A checkpoint's counter of the images of a micro batch.
+const MICRO_BATCH: &str = "micro_batch";
+
 /// Writes the checkpoints of one fit.
 pub(super) struct Saver<'a> {
     options: &'a CheckpointOptions,
     network: &'a Network,
     config: String,
+    micro_batch: usize,
     data: String,
     adapter: u64,
     /// When the last one was written, and after how many steps of this run.
@@ -83,11 +88,27 @@ impl<'a> Saver<'a> {
             options,
             network,
             config: config(gpu.storage(), network, start, classes, fit),
+            micro_batch: fit.batch,
             data: format!("training {}, validation {}", digest(train), digest(validation)),
             adapter: adapter(gpu),
             last: (Instant::now(), 0),
             there: Cell::new(false),
         })
+    }
+
+    /// The images of a micro batch in the checkpoint that the fit is to go on from: with others its bits would be others. `None`
+    /// where there is none to go on from; what is wrong with it is said when it is taken up.
+    pub(super) fn kept_micro_batch(&self) -> Option<usize> {
+        let path = Some(&self.options.path).filter(|p| self.options.resume && p.exists())?;
+        Checkpoint::read(path).ok()?.counters.get(MICRO_BATCH).and_then(|n| usize::try_from(*n).ok())
+    }
+
+    /// Batches are divided so.
+    pub(super) fn divide(&mut self, split: Split) {
+        self.micro_batch = split.size;
+        if split.count > 1 {
+            self.config += &format!("\nmicro batch = {}", split.size);
+        }
     }
 
     /// `e` with the checkpoint from which the run can go on.
@@ -125,6 +146,7 @@ impl<'a> Saver<'a> {
         place.tally.store(&mut c.counters);
         c.counters.insert("epoch.seconds".into(), place.seconds.to_bits());
         c.counters.insert("adapter".into(), self.adapter);
+        c.counters.insert(MICRO_BATCH.into(), self.micro_batch as u64);
         store_history(&fit.history, &mut c.counters);
         if let Some(scale) = plan.loss_scale(gpu)? {
             let words = scale.words().into_iter().enumerate();
@@ -217,6 +239,7 @@ impl Weights {
 /// Everything but data and number of epochs that the weights follow from, a line each. Epochs are left out so that a training
 /// can be prolonged: what a schedule depends on is in the schedule.
 fn config(storage: Storage, network: &Network, start: &ParamStore, classes: usize, o: &FitOptions) -> String {
+    // Recomputation is not among them: it changes no bit.
     let lines = [
         format!("storage = {storage:?}"),
         format!("base = {}", network.describe_base()),
