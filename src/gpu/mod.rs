@@ -3,6 +3,7 @@
 pub mod adapter;
 mod device;
 pub mod kernel;
+mod pipelines;
 pub mod tuning;
 pub mod wgsl;
 
