@@ -3,7 +3,7 @@
 
 use super::{arity, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, shape};
+use crate::graph::{Cost, Images, Op, Recorder, Shape, Tensor, ValueId, shape};
 
 const SOURCE: Source = shader!("activation.wgsl");
 
@@ -88,6 +88,10 @@ impl Op for Relu {
         "relu"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         Ok(vec![x[0]])
@@ -109,6 +113,10 @@ impl Op for Relu {
 impl Op for ReluGrad {
     fn name(&self) -> &'static str {
         "relu_grad"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -144,6 +152,10 @@ impl Op for Elu {
         "elu"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         if !(self.alpha > 0.0 && self.alpha.is_finite()) {
@@ -175,6 +187,10 @@ impl Op for EluGrad {
         "elu_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         same(x)
     }
@@ -191,6 +207,10 @@ impl Op for EluGrad {
 impl Op for Sigmoid {
     fn name(&self) -> &'static str {
         "sigmoid"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -230,6 +250,10 @@ impl Op for Sigmoid {
 impl Op for SigmoidGrad {
     fn name(&self) -> &'static str {
         "sigmoid_grad"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

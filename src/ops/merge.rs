@@ -3,7 +3,7 @@
 use super::activation::{Relu, ReluGrad};
 use super::{arity, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Recorder, Shape, Tensor, ValueId, downcast};
+use crate::graph::{Images, Op, Recorder, Shape, Tensor, ValueId, downcast};
 use std::rc::Rc;
 
 const SOURCE: Source = shader!("merge.wgsl");
@@ -97,6 +97,10 @@ impl Op for Add {
         "add"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         sum_shape(x)
     }
@@ -124,6 +128,10 @@ impl Op for Add {
 impl Op for AddScaled {
     fn name(&self) -> &'static str {
         "add_scaled"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -161,6 +169,10 @@ impl Op for Scale {
         "scale"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         Ok(vec![x[0]])
@@ -182,6 +194,10 @@ impl Op for Scale {
 impl Op for Multiply {
     fn name(&self) -> &'static str {
         "multiply"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

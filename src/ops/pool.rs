@@ -4,7 +4,7 @@ use super::activation::{Relu, ReluGrad};
 use super::pixels::Pixels;
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Origin, Recorder, Shape, Tensor, ValueId, Views, downcast, shape};
+use crate::graph::{Images, Op, Origin, Recorder, Shape, Tensor, ValueId, Views, downcast, shape};
 use std::rc::Rc;
 
 pub(super) const SOURCE: Source = shader!("pool.wgsl");
@@ -166,6 +166,10 @@ impl Op for MaxPool {
         "max_pool"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         let y = self.0.output(x[0])?;
@@ -213,6 +217,10 @@ impl Op for MaxPoolGrad {
         "max_pool_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 2 + usize::from(self.pooled))?;
         if self.pooled && x[2] != x[0] {
@@ -236,7 +244,7 @@ impl Op for MaxPoolGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let (n, c, h, w) = self.input.nchw();
+        let (n, c, h, w) = k.shape(y[0]).nchw();
         let (Window { size: [r, s], stride, padding }, dy) = (self.window, k.shape(x[0]));
         // Windows that do not overlap write their own pixels: dy and the winners are read once instead of r * s times.
         let apart = stride == [r, s] && padding == [0; 4];
@@ -268,6 +276,10 @@ impl Op for MaxPoolGrad {
 impl Op for AvgPool {
     fn name(&self) -> &'static str {
         "avg_pool"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -315,6 +327,10 @@ impl Op for AvgPoolGrad {
         "avg_pool_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1 + usize::from(self.mask))?;
         Ok(vec![self.input])
@@ -333,7 +349,7 @@ impl Op for AvgPoolGrad {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let window = self.forward.window;
-        let Pixels { mut baked, params, groups } = pixels(self.input, k.shape(x[0]), window.padding);
+        let Pixels { mut baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), window.padding);
         baked.extend(window.baked());
         baked.extend([("MASK", i64::from(self.mask)), ("INCLUDE", i64::from(self.forward.include_padding))]);
         let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();

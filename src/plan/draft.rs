@@ -7,7 +7,7 @@ use super::recompute::{Added, recompute};
 use super::slices::Slices;
 use super::target::Target;
 use super::weights::Layout;
-use super::{PlanSpec, Update, When};
+use super::{PlanSpec, Update, When, windows};
 use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
 use crate::gpu::{KernelKey, Source, Word};
@@ -169,7 +169,7 @@ fn pieces(words: usize, binding_words: usize) -> Vec<(usize, usize)> {
 }
 
 /// Adds a gradient of `words` words to the arena; its two buffers are placed by the caller.
-fn accumulate(words: usize, of: usize, first: bool) -> Launch {
+pub(super) fn accumulate(words: usize, of: usize, first: bool) -> Launch {
     let quads = words / 4;
     Launch {
         key: KernelKey { source: ACCUMULATE, entry: "accumulate", params: vec![("FIRST", i64::from(first))] },
@@ -270,14 +270,7 @@ impl Draft {
                     lifetimes[*l].last = lifetimes[*l].last.max(i);
                 }
             }
-            let mut recorder = Recorder::new(gpu.tuning, gpu.binding_words(), &values);
-            node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
-            let xs: Vec<Shape> = node.inputs.iter().map(|v| shape(*v)).collect();
-            let ys: Vec<Shape> = node.outputs.iter().map(|v| shape(*v)).collect();
-            let (mut launches, workspaces) = (recorder.launches, recorder.workspaces);
-            if let Some(first) = launches.first_mut() {
-                first.cost = node.op.cost(&xs, &ys);
-            }
+            let (launches, workspaces) = windows::record(node, gpu, &values);
             let start = lifetimes.len();
             draft.workspace = draft.workspace.max(workspaces.iter().map(|w| *w as u64).sum());
             lifetimes.extend(workspaces.iter().map(|w| Lifetime { words: *w, first: i, last: i }));

@@ -19,6 +19,7 @@ pub mod slices;
 mod target;
 mod texels;
 mod weights;
+mod windows;
 
 pub use draft::{kernels, update_kernels};
 pub(crate) use forecast::with_largest_batch;
