@@ -249,6 +249,8 @@ impl Gpu {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&d);
         if let Some(e) = pollster::block_on(scope.pop()) {
+            // A lost device has no room either.
+            self.check()?;
             return Err(Error::Memory(format!("{label}: {size} bytes, {} has no room: {e}", self.info.name)));
         }
         self.count_created();

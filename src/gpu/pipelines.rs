@@ -106,6 +106,11 @@ impl Drop for PipelineCache {
 mod tests {
     use super::*;
     use crate::gpu::{Gpu, GpuOptions};
+    use crate::graph::{Graph, Shape};
+    use crate::nn::{Layers, ParamStore};
+    use crate::ops::Geometry;
+    use crate::{Feed, Plan, PlanSpec};
+    use std::rc::Rc;
 
     #[test]
     fn only_a_whole_file_of_this_adapter_is_used() {
@@ -120,47 +125,59 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_device_opens_with_and_without_a_file_and_writes_one_only_for_pipelines() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || Gpu::with(&GpuOptions { cache: Some(dir.path().into()), ..Default::default() }).unwrap();
-        let files = || std::fs::read_dir(dir.path().join("pipelines")).map_or(0, Iterator::count);
-        let gpu = open();
-        let Some(path) = path(dir.path(), &gpu.info, &describe(&gpu.info)) else { return };
-        drop(gpu);
-        assert_eq!(files(), 0, "nothing was compiled");
-        let damaged = encode("another adapter", &[7; 100]);
-        write_atomic(&path, &damaged).unwrap();
-        drop(open());
-        assert_eq!(std::fs::read(&path).unwrap(), damaged, "nothing was compiled");
+    /// Class probabilities by a small network on `gpu`, and how many pipelines there are then.
+    fn run(gpu: &Gpu) -> (Vec<Vec<f32>>, usize) {
+        let graph = Graph::new();
+        let x = graph.input("x", Shape::image(1, 1, 8, 8));
+        let y = Layers::default().conv2d(x, "conv", 5, [3, 3], Geometry::same(3, 3)).relu().global_avg_pool();
+        let outputs = vec![Layers::default().dense(y, "fc", 3).softmax()];
+        let weights = Rc::new(ParamStore::init(&graph, 1).upload(gpu).unwrap());
+        let spec = PlanSpec { outputs, ..Default::default() };
+        let mut plan = Plan::compile(gpu, &graph, &weights, &spec).unwrap();
+        let pixels: Vec<f32> = (0..64).map(|i| i as f32 / 64.0).collect();
+        let p = plan.run(gpu, &[(x, Feed::F32(&pixels))]).unwrap();
+        // All are there: another plan of it makes none.
+        let made = gpu.pipelines();
+        Plan::compile(gpu, &graph, &weights, &spec).unwrap();
+        assert!(made >= 4 && gpu.pipelines() == made, "{made}");
+        (p, made)
     }
 
     #[test]
     fn pipelines_made_side_by_side_compute_the_same() {
-        use crate::graph::{Graph, Shape};
-        use crate::nn::{Layers, ParamStore};
-        use crate::ops::Geometry;
-        use crate::{Feed, Plan, PlanSpec};
-        // The row of a GPU, whatever adapter there is.
-        let run = |parallel: bool| {
+        let with = |parallel: bool| {
+            // The row of a GPU, whatever adapter there is.
             let mut gpu = Gpu::with(&GpuOptions { tuning: Some("integrated".into()), ..Default::default() }).unwrap();
             assert!(gpu.tuning.parallel_pipelines);
             gpu.tuning.parallel_pipelines = parallel;
-            let graph = Graph::new();
-            let x = graph.input("x", Shape::image(1, 1, 8, 8));
-            let y = Layers::default().conv2d(x, "conv", 5, [3, 3], Geometry::same(3, 3)).relu().global_avg_pool();
-            let outputs = vec![Layers::default().dense(y, "fc", 3).softmax()];
-            let weights = std::rc::Rc::new(ParamStore::init(&graph, 1).upload(&gpu).unwrap());
-            let spec = PlanSpec { outputs, ..Default::default() };
-            let mut plan = Plan::compile(&gpu, &graph, &weights, &spec).unwrap();
-            let pixels: Vec<f32> = (0..64).map(|i| i as f32 / 64.0).collect();
-            let p = plan.run(&gpu, &[(x, Feed::F32(&pixels))]).unwrap();
-            // All are there: another plan of it makes none.
-            let made = gpu.pipelines();
-            Plan::compile(&gpu, &graph, &weights, &spec).unwrap();
-            assert!(made >= 4 && gpu.pipelines() == made, "{made}");
-            (p, made)
+            run(&gpu)
         };
-        assert_eq!(run(true), run(false));
+        assert_eq!(with(true), with(false));
+    }
+
+    #[test]
+    fn a_file_is_written_where_the_driver_keeps_something_and_a_foreign_one_is_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Gpu::with(&GpuOptions { cache: Some(dir.path().into()), ..Default::default() }).unwrap();
+        let gpu = open();
+        let Some(cache) = &gpu.pipeline_cache else { return };
+        let (path, adapter) = (cache.path.clone(), cache.adapter.clone());
+        let size = || cache.cache.get_data().unwrap_or_default().len();
+        let before = size();
+        let first = run(&gpu);
+        println!("{}: {before} bytes without pipelines, {} with {}", gpu.describe(), size(), first.1);
+        let kept = size() > before;
+        drop(gpu);
+        assert_eq!(path.exists(), kept);
+        if kept {
+            assert!(decode(&adapter, &std::fs::read(&path).unwrap()).is_some());
+        }
+        assert_eq!(run(&open()), first);
+        // What another adapter left, or half a file, is as good as none.
+        for bytes in [encode("another adapter", &[7; 100]), MAGIC.to_vec(), vec![0; 1000]] {
+            write_atomic(&path, &bytes).unwrap();
+            assert_eq!(run(&open()), first);
+            assert!(kept != (std::fs::read(&path).unwrap() == bytes), "replaced where there is something to keep");
+        }
     }
 }
