@@ -1,5 +1,5 @@
-//! Where the caches lie, how large they are, and how to be rid of them: decoded planes ([`super::planes`]) and features of
-//! frozen bases ([`crate::train::features`]). Their files hold numbers and SHA-256 keys; no name of a patient or a file.
+//! Where the caches lie, how large they are, and how to be rid of them: decoded planes ([`super::planes`]), digests and
+//! thumbnails of the audit ([`super::audit`]), and features of frozen bases ([`crate::train::features`]). Their files hold numbers and SHA-256 keys; no name of a patient or a file.
 
 use crate::error::{Error, Result};
 use crate::report::text::bytes;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Folders below the root that are looked into.
-const PARTS: [&str; 2] = ["features", "planes"];
+const PARTS: [&str; 3] = ["audit", "features", "planes"];
 
 /// Unfinished files of writers that died; a younger one may still be at work.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -42,7 +42,7 @@ fn root_by(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
 /// Files of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// `features` or `planes`.
+    /// `audit`, `features` or `planes`.
     pub name: &'static str,
     /// How many files.
     pub files: u64,
