@@ -71,7 +71,10 @@ pub fn patient_key(collection: &str, id: &str) -> Option<String> {
     // "1280" and "00001280" and a spreadsheet's "1280.0" are one number.
     let id = base.unwrap_or(id);
     let id = id.strip_suffix(".0").unwrap_or(id);
-    let id = if id.bytes().all(|b| b.is_ascii_digit()) { id.trim_start_matches('0') } else { id };
+    // Patient 0 is a patient, too.
+    let keep_one = id.len().saturating_sub(1);
+    let zeros = id.bytes().take(keep_one).take_while(|&b| b == b'0').count();
+    let id = if id.bytes().all(|b| b.is_ascii_digit()) { &id[zeros..] } else { id };
     (!id.is_empty()).then(|| format!("{collection}:{id}"))
 }
 
@@ -356,6 +359,7 @@ mod tests {
         assert_ne!(patient_key("nih", "2"), patient_key("cohen", "2"));
         assert_eq!(patient_key("kermany", "train-N0115").as_deref(), Some("kermany:train-N0115"));
         assert_eq!(patient_key("x", "anna").as_deref(), Some("x:anna"));
+        assert_eq!(patient_key("x", "000").as_deref(), Some("x:0"));
         assert_eq!(patient_key("x", "  "), None);
     }
 

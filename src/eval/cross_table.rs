@@ -72,9 +72,11 @@ impl CrossTable {
 
     /// Classes that share no value of the property with another class: the property alone tells them.
     pub fn separable(&self) -> Vec<&str> {
-        let alone = |k: usize| (0..self.values.len()).all(|j| {
-            self.counts[k][j] == 0 || self.counts.iter().map(|row| row[j]).sum::<u64>() == self.counts[k][j]
-        });
+        let alone = |k: usize| {
+            (0..self.values.len()).all(|j| {
+                self.counts[k][j] == 0 || self.counts.iter().map(|row| row[j]).sum::<u64>() == self.counts[k][j]
+            })
+        };
         (0..self.classes.len())
             .filter(|&k| self.counts[k].iter().any(|n| *n > 0) && alone(k))
             .map(|k| self.classes[k].as_str())

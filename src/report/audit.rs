@@ -30,12 +30,25 @@ pub fn render(a: &Audit) -> String {
 }
 
 fn tiles(a: &Audit) -> String {
-    let tile = |figure: String, note: String| format!("<div><p class=\"headline\">{figure}</p><p class=\"note\">{note}</p></div>\n");
+    let tile = |figure: String, note: String| {
+        format!("<div><p class=\"headline\">{figure}</p><p class=\"note\">{note}</p></div>\n")
+    };
     let d = &a.duplicates;
-    let mut out = tile(thousands(a.images), format!("images of {} known patients; {} unusable", thousands(a.patients.known), thousands(a.unusable.len() as u64)));
-    out += &tile(thousands(d.groups.len() as u64), format!("duplicate groups, {} with conflicting findings", d.conflicts));
+    let mut out = tile(
+        thousands(a.images),
+        format!(
+            "images of {} known patients; {} unusable",
+            thousands(a.patients.known),
+            thousands(a.unusable.len() as u64)
+        ),
+    );
+    out +=
+        &tile(thousands(d.groups.len() as u64), format!("duplicate groups, {} with conflicting findings", d.conflicts));
     if let Some(v) = a.tables.first().and_then(|t| t.cramers_v) {
-        out += &tile(format!("{v:.2}"), "Cramer's V of class and source (0 independent, 1 one determines the other)".into());
+        out += &tile(
+            format!("{v:.2}"),
+            "Cramer's V of class and source (0 independent, 1 one determines the other)".into(),
+        );
     }
     let best = a.predictions.iter().find(|p| p.of == "class" && p.from == "all metadata");
     if let Some(p) = best {
@@ -49,7 +62,8 @@ fn tiles(a: &Audit) -> String {
 
 fn sources(a: &Audit) -> String {
     let one = |s: &Source| {
-        let side = if s.side[0] == s.side[1] { s.side[0].to_string() } else { format!("{} to {}", s.side[0], s.side[1]) };
+        let side =
+            if s.side[0] == s.side[1] { s.side[0].to_string() } else { format!("{} to {}", s.side[0], s.side[1]) };
         let formats: Vec<String> = s.formats.iter().map(|f| format!("{} {}", thousands(f.images), f.name)).collect();
         row(
             "",
@@ -90,9 +104,6 @@ fn sources(a: &Audit) -> String {
     );
     for t in a.tables.iter().take(2) {
         out += &cross_table(t, &a.warnings);
-        if let Some(v) = t.cramers_v_corrected {
-            out += &format!("<p class=\"note\">Corrected for bias (Bergsma 2013), Cramer's V is {v:.2}.</p>\n");
-        }
     }
     if let Some(t) = a.tables.get(2) {
         out += &format!("<h3>View and source</h3>\n{}", plain_table("view", t));
@@ -218,7 +229,8 @@ fn duplicates(a: &Audit) -> String {
             .iter()
             .map(|s| {
                 let pair = format!("{} and {}", escape(&s.sources[0]), escape(&s.sources[1]));
-                let names = if s.names > 0 { format!("{} ({} look the same)", s.names, s.names_alike) } else { "none".into() };
+                let names =
+                    if s.names > 0 { format!("{} ({} look the same)", s.names, s.names_alike) } else { "none".into() };
                 row("", &[pair, thousands(s.pictures), names, thousands(s.conflicts)])
             })
             .collect();
@@ -227,7 +239,7 @@ fn duplicates(a: &Audit) -> String {
     }
     let rows: String = d.groups.iter().take(GROUPS).map(group).collect();
     if !rows.is_empty() {
-        let head = ["image (source, finding, size)", "why", "correlation", "remark"];
+        let head = ["image (source, finding, size)", "why, correlation"];
         out += &format!("<h3>Groups</h3>\n{}", table(&head, &rows));
     }
     if d.groups.len() > GROUPS {
@@ -267,21 +279,24 @@ fn group(g: &Group) -> String {
         Kind::Look(Relation::MirroredNegative) => "mirrored negative",
     };
     let kinds: Vec<&str> = g.kinds.iter().map(kind).collect();
-    let mut remarks = Vec::new();
+    let mut remarks = vec![format!("{}, {:.3}", kinds.join(", "), g.correlation)];
     if g.conflict {
         remarks.push("<strong>conflicting findings</strong>".to_string());
     }
     if g.patients > 1 {
         remarks.push(format!("{} patients", g.patients));
     }
-    row("", &[images.join("<br>"), kinds.join(", "), format!("{:.3}", g.correlation), remarks.join("<br>")])
+    row("", &[images.join("<br>"), remarks.join("<br>")])
 }
 
 fn people(a: &Audit) -> String {
     let p = &a.patients;
     let pairs = [
         ("Known patients", thousands(p.known)),
-        ("With several images", format!("{} ({} images, at most {})", thousands(p.with_several), thousands(p.images_of_those), p.most)),
+        (
+            "With several images",
+            format!("{} ({} images, at most {})", thousands(p.with_several), thousands(p.images_of_those), p.most),
+        ),
         ("In several sources", thousands(p.in_several_sources)),
         ("With images of several classes", thousands(p.with_several_classes)),
         ("With both sexes in the tables", thousands(p.with_both_sexes)),

@@ -40,7 +40,10 @@ pub fn sheet(rows: &[SheetRow], side: usize, footer: &str) -> Result<RgbImage> {
         top += HEAD;
         for (k, picture) in row.pictures.iter().enumerate() {
             if picture.len() != side * side {
-                return Err(Error::Data(format!("contact sheet: a picture of {} values, needed is {side} x {side}", picture.len())));
+                return Err(Error::Data(format!(
+                    "contact sheet: a picture of {} values, needed is {side} x {side}",
+                    picture.len()
+                )));
             }
             for (p, v) in picture.iter().enumerate() {
                 let (x, y) = (GAP + k * (side + GAP) + p % side, top + p / side);

@@ -266,6 +266,7 @@ pub(crate) fn cross_table(cross: &CrossTable, warnings: &[String]) -> String {
     };
     let rows: String = cross.classes.iter().zip(&cross.counts).map(class_row).collect();
     let v = cross.cramers_v.map_or("undefined".into(), |v| format!("{v:.2}"));
+    let corrected = cross.cramers_v_corrected.map_or(String::new(), |v| format!(", {v:.2} when corrected for bias"));
     let warning = match cross.warning() {
         Some(w) if warnings.contains(&w) => {
             format!("<p><strong>Class coincides with {property}: see the top of this page.</strong></p>\n")
@@ -274,7 +275,7 @@ pub(crate) fn cross_table(cross: &CrossTable, warnings: &[String]) -> String {
         None => String::new(),
     };
     format!(
-        "<h3>Class and {property}</h3>\n{}<p class=\"note\">Cramer's V {v} (0 independent, 1 one determines the other). \
+        "<h3>Class and {property}</h3>\n{}<p class=\"note\">Cramer's V {v}{corrected} (0 independent, 1 one determines the other). \
          Accuracy from the {property} alone: {}; always the largest class: {}.</p>\n{warning}",
         table(&head, &rows),
         percent_or(cross.accuracy_from_property),

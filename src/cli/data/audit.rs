@@ -75,7 +75,8 @@ pub fn run(a: &Arguments) -> Result<()> {
     }
     print(&if a.json { json } else { audit::text::summary(&found) })?;
     reading.check_bad(a.source.skip_bad)?;
-    gate(&found.leaks, a.allow_leak.as_deref()).map_err(|e| if written.is_empty() { e } else { e.and_written(&written) })?;
+    gate(&found.leaks, a.allow_leak.as_deref())
+        .map_err(|e| if written.is_empty() { e } else { e.and_written(&written) })?;
     Ok(())
 }
 
@@ -89,7 +90,10 @@ fn verify(a: &Arguments, earlier: &Ledger, now: &Ledger) -> Result<()> {
     if a.json {
         print(&to_readable_string(&changes).map_err(|e| Error::Internal(format!("changes: {e}")))?)?;
     } else if changes.check().is_ok() {
-        print(&format!("all {} images are as they were, files and pixels (SHA-256 {})\n", changes.unchanged, now.sha256))?;
+        print(&format!(
+            "all {} images are as they were, files and pixels (SHA-256 {})\n",
+            changes.unchanged, now.sha256
+        ))?;
     }
     changes.check()
 }

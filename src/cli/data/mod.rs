@@ -78,8 +78,7 @@ impl Source {
         let data = radiograd::data::table::Dataset::open_all(&self.paths, &options)?;
         let bar = Mutex::new(Progress::new("reading", data.records.len() as u64, "images", self.quiet));
         let advance = |n: u64| bar.lock().unwrap_or_else(PoisonError::into_inner).advance(n, "");
-        let read =
-            ReadOptions { cache_dir: dir.as_deref(), progress: Some(&advance), cancel: Some(interrupt::flag()) };
+        let read = ReadOptions { cache_dir: dir.as_deref(), progress: Some(&advance), cancel: Some(interrupt::flag()) };
         let reading = Reading::of(&self.paths, data, &read, self.show_names);
         bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let reading = reading?;

@@ -70,12 +70,18 @@ pub fn run(a: &Arguments) -> Result<()> {
     if rows.is_empty() {
         return Err(Error::Data("no image belongs to a class".into()));
     }
-    let footer = format!("Drawn at random, seed {}; {shown} of {all} classes. Research software, not a medical device.", a.seed);
+    let footer =
+        format!("Drawn at random, seed {}; {shown} of {all} classes. Research software, not a medical device.", a.seed);
     let picture = sheet(&rows, a.side, &footer)?;
     write_atomic(&a.out, &png_bytes(&picture)?)?;
     if a.json {
         let all = serde_json::json!({"out": a.out, "side": a.side, "seed": a.seed, "classes": drawn});
         return print(&format!("{all}\n"));
     }
-    print(&format!("{}: {} x {} pixels, {shown} of {all} classes\n", a.out.display(), picture.width(), picture.height()))
+    print(&format!(
+        "{}: {} x {} pixels, {shown} of {all} classes\n",
+        a.out.display(),
+        picture.width(),
+        picture.height()
+    ))
 }

@@ -134,7 +134,9 @@ pub fn run(a: &Arguments) -> Result<()> {
         seed: a.seed,
     };
     let folds = divide(&labels, &own, &sources, &names, &options).map_err(|e| match e {
-        Error::Usage(m) if m.starts_with("class ") => Error::Usage(format!("{m}; --drop-small-classes leaves it out, --class unites classes")),
+        Error::Usage(m) if m.starts_with("class ") => {
+            Error::Usage(format!("{m}; --drop-small-classes leaves it out, --class unites classes"))
+        }
         other => other,
     })?;
     let found = leaks(&divisions(&folds, &items, reading.seen.len()), &reading.bonds());
@@ -171,7 +173,12 @@ pub fn run(a: &Arguments) -> Result<()> {
 }
 
 /// The images that take part and their classes; the others are counted.
-fn choose(a: &Arguments, reading: &Reading, rule: &ClassRule, left_out: &mut BTreeMap<String, u64>) -> Vec<(usize, String)> {
+fn choose(
+    a: &Arguments,
+    reading: &Reading,
+    rule: &ClassRule,
+    left_out: &mut BTreeMap<String, u64>,
+) -> Vec<(usize, String)> {
     let mut chosen = Vec::new();
     for i in reading.usable() {
         let r = &reading.data.records[i];
@@ -191,7 +198,12 @@ fn choose(a: &Arguments, reading: &Reading, rule: &ClassRule, left_out: &mut BTr
     chosen
 }
 
-fn drop_small(chosen: &mut Vec<(usize, String)>, groups: &[usize], needed: usize, left_out: &mut BTreeMap<String, u64>) {
+fn drop_small(
+    chosen: &mut Vec<(usize, String)>,
+    groups: &[usize],
+    needed: usize,
+    left_out: &mut BTreeMap<String, u64>,
+) {
     let mut own: BTreeMap<String, (HashSet<usize>, u64)> = BTreeMap::new();
     for (i, class) in chosen.iter() {
         let e = own.entry(class.clone()).or_default();
@@ -275,7 +287,8 @@ fn text(file: &FoldFile, sha256: &str) -> String {
     let head: String = file.classes.iter().map(|c| format!("{c:>0$}", width(c))).collect();
     out += &format!("\n{:<first$}{:<12}{:>8}{:>8}{head}\n", "fold", "part", "images", "groups");
     for f in &file.folds {
-        for (name, items) in [("training", &f.train), ("validation", &f.val), ("test", &f.test), ("unused", &f.unused)] {
+        for (name, items) in [("training", &f.train), ("validation", &f.val), ("test", &f.test), ("unused", &f.unused)]
+        {
             if items.is_empty() {
                 continue;
             }

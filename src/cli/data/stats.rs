@@ -3,7 +3,7 @@
 use super::super::print;
 use super::Source;
 use clap::Args;
-use radiograd::data::audit::{ClassRule, predict, sections};
+use radiograd::data::audit::{ClassRule, sections};
 use radiograd::{Error, Result};
 
 /// Count a data set: sources, classes, patients, views, ages, sizes, gray values.
@@ -27,7 +27,7 @@ pub fn run(a: &Arguments) -> Result<()> {
     let patients = sections::patients(&reading, &class_of);
     let (views, ages) = (sections::views(&reading), sections::ages(&reading));
     let index = sections::ClassIndex::new(&reading, &class_of);
-    let table = index.table("source", &|i| predict::properties(&reading, i)[0].1.clone())?;
+    let table = index.table("source", &|i| reading.data.records[i].source.clone())?;
     let images = reading.usable().len();
     if a.json {
         let all = serde_json::json!({"images": images, "dropped": reading.data.dropped, "notes": reading.data.notes,
@@ -45,7 +45,8 @@ pub fn run(a: &Arguments) -> Result<()> {
         "source", "images", "patients", "longer side", "gray mean", "deviation"
     );
     for s in &sources {
-        let side = if s.side[0] == s.side[1] { s.side[0].to_string() } else { format!("{} to {}", s.side[0], s.side[1]) };
+        let side =
+            if s.side[0] == s.side[1] { s.side[0].to_string() } else { format!("{} to {}", s.side[0], s.side[1]) };
         let formats: Vec<&str> = s.formats.iter().map(|f| f.name.as_str()).collect();
         out += &format!(
             "{:<width$}{:>8}{:>10}{side:>14}{:>11.4}{:>11.4}  {}\n",

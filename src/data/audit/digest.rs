@@ -86,16 +86,12 @@ pub fn read_all(root: &Path, files: &[PathBuf], options: &ReadOptions) -> Result
                 Some(one)
             })
             .collect();
-        let rows: Vec<([u8; 32], (u32, u32), Vec<f32>)> = done
-            .iter()
-            .flatten()
-            .filter(|(_, cached)| !cached)
-            .filter_map(|(seen, _)| seen.as_ref().ok())
-            .map(|s| (key(&s.file), s.size, to_row(s)))
-            .collect();
-        if let Some(packs) = packs.as_mut().filter(|_| !rows.is_empty()) {
-            let entries: Vec<Entry> =
-                rows.iter().map(|(key, size, values)| Entry { key: *key, size: *size, values }).collect();
+        let fresh = done.iter().flatten().filter(|(_, cached)| !cached);
+        let fresh: Vec<&Seen> = fresh.filter_map(|(seen, _)| seen.as_ref().ok()).collect();
+        if let Some(packs) = packs.as_mut().filter(|_| !fresh.is_empty()) {
+            let rows: Vec<Vec<f32>> = fresh.iter().map(|s| to_row(s)).collect();
+            let entry = |(s, values): (&&Seen, _)| Entry { key: key(&s.file), size: s.size, values };
+            let entries: Vec<Entry> = fresh.iter().zip(rows.iter().map(Vec::as_slice)).map(entry).collect();
             packs.add(&entries)?;
         }
         let finished = done.iter().flatten().count();
@@ -238,8 +234,7 @@ mod tests {
         let first = read(d, &names, Some(&cache));
         assert_eq!(first, read(d, &names, Some(&cache)));
         assert_eq!(first, read(d, &names, None));
-        let reasons: Vec<&str> =
-            first.iter().map(|s| s.as_ref().err().map_or("", |b| b.reason.as_str())).collect();
+        let reasons: Vec<&str> = first.iter().map(|s| s.as_ref().err().map_or("", |b| b.reason.as_str())).collect();
         assert!(reasons[0].starts_with("cannot read") && reasons[1].is_empty(), "{reasons:?}");
         assert!(reasons[2].contains("damaged PNG") && reasons[3].starts_with("empty file"), "{reasons:?}");
         assert!(!reasons.iter().any(|r| r.contains("cut.png")));

@@ -98,7 +98,9 @@ impl View {
             _ if begins(&["PA"]) => View::Pa,
             _ if begins(&["AP"]) => View::Ap,
             _ if begins(&["FRONTAL"]) => View::Frontal,
-            _ if is(&["L", "LL", "RL", "LAT"]) || begins(&["LATERAL", "LEFT LATERAL", "RIGHT LATERAL"]) => View::Lateral,
+            _ if is(&["L", "LL", "RL", "LAT"]) || begins(&["LATERAL", "LEFT LATERAL", "RIGHT LATERAL"]) => {
+                View::Lateral
+            }
             _ if begins(&["AXIAL", "CORONAL", "SAGITTAL", "CT"]) => View::Ct,
             _ => View::Other,
         }
@@ -183,7 +185,10 @@ mod tests {
         let all = ClassRule::default();
         let of = |f: &str| all.of(&r(f)).unwrap_or_default();
         assert_eq!([of("No Finding"), of("normal"), of("COVID-19")], ["normal", "normal", "covid-19"]);
-        assert_eq!([of("Mass|Edema"), of(" Pleural_Thickening"), of("")], ["several findings", "pleural thickening", ""]);
+        assert_eq!(
+            [of("Mass|Edema"), of(" Pleural_Thickening"), of("")],
+            ["several findings", "pleural thickening", ""]
+        );
         let texts = ["ill=Mass,COVID-19".to_string(), "No Finding".into()];
         let rule = ClassRule::parse(&texts).unwrap();
         let of = |f: &str| rule.of(&r(f));
@@ -199,8 +204,16 @@ mod tests {
     #[test]
     fn views() {
         let cases = [
-            ("PA", View::Pa), ("ap erect", View::Ap), ("AP Supine", View::Ap), ("L", View::Lateral), ("Lateral", View::Lateral),
-            ("Axial", View::Ct), ("Coronal", View::Ct), ("", View::NotStated), ("FRONTAL", View::Frontal), ("oblique", View::Other),
+            ("PA", View::Pa),
+            ("ap erect", View::Ap),
+            ("AP Supine", View::Ap),
+            ("L", View::Lateral),
+            ("Lateral", View::Lateral),
+            ("Axial", View::Ct),
+            ("Coronal", View::Ct),
+            ("", View::NotStated),
+            ("FRONTAL", View::Frontal),
+            ("oblique", View::Other),
         ];
         for (cell, want) in cases {
             assert_eq!(View::of(Some(cell)), want, "{cell}");
@@ -212,7 +225,13 @@ mod tests {
     #[test]
     fn ages() {
         let cases = [
-            ("65", 65.0), ("058Y", 58.0), ("006M", 0.5), ("50+", 50.0), ("early 40s", 40.0), ("36.5", 36.5), ("12 months", 1.0),
+            ("65", 65.0),
+            ("058Y", 58.0),
+            ("006M", 0.5),
+            ("50+", 50.0),
+            ("early 40s", 40.0),
+            ("36.5", 36.5),
+            ("12 months", 1.0),
         ];
         for (cell, want) in cases {
             assert_eq!(years(Some(cell)), Some(want), "{cell}");
@@ -220,7 +239,10 @@ mod tests {
         assert!((years(Some("073D")).unwrap() - 0.2).abs() < 1e-3);
         assert_eq!((years(Some("adult")), years(None)), (None, None));
         let groups = [Some(0.5), Some(17.9), Some(29.0), Some(45.0), Some(85.0), Some(414.0), None].map(age_group);
-        assert_eq!(groups, ["under 18", "under 18", "18 to 29", "40 to 49", "80 and over", "implausible", "not stated"]);
+        assert_eq!(
+            groups,
+            ["under 18", "under 18", "18 to 29", "40 to 49", "80 and over", "implausible", "not stated"]
+        );
     }
 
     #[test]

@@ -100,12 +100,12 @@ pub fn leaks(divisions: &[Division], bonds: &Bonds) -> Vec<Leak> {
                     members.entry(*group).or_default().entry(*part).or_default().push(i);
                 }
             }
-            let mut crossing: BTreeMap<(usize, usize), Vec<(&Vec<usize>, &Vec<usize>)>> = BTreeMap::new();
+            let mut crossing: BTreeMap<(usize, usize), Vec<[&[usize]; 2]>> = BTreeMap::new();
             for parts in members.values() {
-                let parts: Vec<(&usize, &Vec<usize>)> = parts.iter().collect();
+                let parts: Vec<(usize, &[usize])> = parts.iter().map(|(p, images)| (*p, images.as_slice())).collect();
                 for (x, a) in parts.iter().enumerate() {
                     for b in &parts[x + 1..] {
-                        crossing.entry((*a.0, *b.0)).or_default().push((a.1, b.1));
+                        crossing.entry((a.0, b.0)).or_default().push([a.1, b.1]);
                     }
                 }
             }
@@ -116,8 +116,8 @@ pub fn leaks(divisions: &[Division], bonds: &Bonds) -> Vec<Leak> {
                     bond,
                     parts: [division.parts[a].clone(), division.parts[b].clone()],
                     groups: groups.len(),
-                    images: groups.iter().map(|(x, y)| x.len() + y.len()).sum(),
-                    examples: groups.iter().take(EXAMPLES).map(|(x, y)| [name(x), name(y)]).collect(),
+                    images: groups.iter().flatten().map(|images| images.len()).sum(),
+                    examples: groups.iter().take(EXAMPLES).map(|both| both.map(name)).collect(),
                 });
             }
         }

@@ -86,7 +86,8 @@ impl Ledger {
     /// # Errors
     /// [`Error::Io`] naming `path`.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let line = |l: &Line| serde_json::to_string(l).map_err(|e| Error::Internal(format!("manifest of digests: {e}")));
+        let line =
+            |l: &Line| serde_json::to_string(l).map_err(|e| Error::Internal(format!("manifest of digests: {e}")));
         let lines = self.images.iter().map(line).collect::<Result<Vec<_>>>()?;
         let (format, sha256, lines) = (&self.format, &self.sha256, lines.join(",\n"));
         let text = format!("{{\"format\": \"{format}\", \"sha256\": \"{sha256}\", \"images\": [\n{lines}\n]}}\n");

@@ -30,7 +30,7 @@ use crate::data::audit::leak::Bond;
 use crate::error::Result;
 use crate::eval::{CrossTable, Dropped};
 use crate::report::html::DISCLAIMER;
-use crate::report::text::percent;
+use crate::report::text::{percent, thousands};
 
 /// What an audit is asked.
 #[derive(Clone, Debug, Default)]
@@ -55,11 +55,14 @@ pub fn audit(reading: &Reading, options: &AuditOptions) -> Result<Audit> {
     let class = sections::ClassIndex::new(reading, &class_of);
     let duplicates = sections::duplicates(reading);
     let table = |name: &str, value: &dyn Fn(usize) -> String| class.table(name, value);
-    let property = |k: usize| move |i: usize| predict::properties(reading, i)[k].1.clone();
+    let values: Vec<[String; 6]> = (0..reading.seen.len()).map(|i| predict::properties(reading, i)).collect();
+    let property = |k: usize| {
+        let values = &values;
+        move |i: usize| values[i][k].clone()
+    };
     let sources = class.sources_by_view(reading)?;
     let mut properties = Vec::new();
-    for k in 0..6 {
-        let Some(name) = reading.usable().first().map(|&i| predict::properties(reading, i)[k].0) else { break };
+    for (k, name) in predict::PROPERTIES.into_iter().enumerate() {
         let t = table(name, &property(k))?;
         properties.push(result::Property {
             name: name.into(),
@@ -119,7 +122,7 @@ fn warnings(a: &Audit) -> Vec<String> {
     let d = &a.duplicates;
     if d.conflicts > 0 {
         out.push(format!(
-            "{} of {} duplicate groups have conflicting findings: the same radiograph is labelled differently.",
+            "{} of {} duplicate groups have conflicting findings: what is or looks like one radiograph is labelled differently.",
             d.conflicts,
             d.groups.len()
         ));
@@ -131,15 +134,16 @@ fn warnings(a: &Audit) -> Vec<String> {
         ));
     }
     if a.patients.with_both_sexes > 0 {
-        out.push(format!("{} patients have both sexes in the tables.", a.patients.with_both_sexes));
+        let (n, have) =
+            (a.patients.with_both_sexes, if a.patients.with_both_sexes == 1 { "patient has" } else { "patients have" });
+        out.push(format!("{n} {have} both sexes in the tables."));
     }
     out.extend(a.tables.iter().take(2).filter_map(CrossTable::warning));
-    // Twice as far from the majority as chance would allow is still little; half of what is left to gain is much.
     for p in &a.predictions {
         if p.from == "8 x 8 thumbnail" && p.interval.low > p.majority + 0.05 {
             out.push(format!(
-                "From thumbnails of 8 x 8 pixels the {} is guessed right in {} (always the largest: {}): that is how far \
-                 brightness and outline go.",
+                "From thumbnails of 8 x 8 pixels, on which no finding can be seen, the {} is guessed right in {} (always the \
+                 largest: {}).",
                 p.of,
                 percent(p.accuracy),
                 percent(p.majority)
@@ -147,13 +151,15 @@ fn warnings(a: &Audit) -> Vec<String> {
         }
     }
     if a.views.lateral + a.views.ct > 0 {
-        out.push(format!("{} images are lateral views and {} are CT slices.", a.views.lateral, a.views.ct));
+        let (lateral, ct) = (thousands(a.views.lateral), thousands(a.views.ct));
+        out.push(format!("Not all views are frontal: {lateral} lateral, {ct} CT slices."));
     }
     let grown = a.images - a.ages.children - a.ages.not_stated;
     if a.ages.children > 0 && grown > 0 {
         out.push(format!(
-            "Children ({} images) and adults ({grown} by their stated age) are together: their chests differ.",
-            a.ages.children
+            "Children ({} images) and adults ({} by their stated age) are together: their chests differ.",
+            thousands(a.ages.children),
+            thousands(grown)
         ));
     }
     if a.ages.implausible > 0 {

@@ -24,8 +24,11 @@ const RARE: usize = 10;
 /// Side of the thumbnails.
 const THUMB: usize = 8;
 
-/// The properties by name and their value for record `i`: what a table or a file's header tells.
-pub fn properties(reading: &Reading, i: usize) -> [(&'static str, String); 6] {
+/// What a table or a file's header tells of an image.
+pub const PROPERTIES: [&str; 6] = ["source", "view", "age", "sex", "size in pixels", "file format"];
+
+/// The values of [`PROPERTIES`] for record `i`.
+pub fn properties(reading: &Reading, i: usize) -> [String; 6] {
     let r = &reading.data.records[i];
     let children = reading.data.origins.get(&r.source).is_some_and(|o| o.children);
     let age = match years(r.age.as_deref()) {
@@ -38,15 +41,10 @@ pub fn properties(reading: &Reading, i: usize) -> [(&'static str, String); 6] {
         Some(_) => "other",
         None => "not stated",
     };
-    let (size, format) = reading.image(i).map_or((String::new(), ""), |s| (format!("{} x {}", s.size.0, s.size.1), s.format));
-    [
-        ("source", r.source.clone()),
-        ("view", View::of(r.view.as_deref()).name().into()),
-        ("age", age),
-        ("sex", sex.into()),
-        ("size in pixels", size),
-        ("file format", format.into()),
-    ]
+    let (size, format) =
+        reading.image(i).map_or((String::new(), ""), |s| (format!("{} x {}", s.size.0, s.size.1), s.format));
+    let view = View::of(r.view.as_deref()).name();
+    [r.source.clone(), view.into(), age, sex.into(), size, format.into()]
 }
 
 /// Rows of a cross-validation: names, and for each row its class, its group and its fold.
@@ -181,13 +179,12 @@ pub fn predictions(reading: &Reading, class_of: &[Option<String>]) -> Result<Vec
     let groups = reading.groups(GroupBy::PatientAndDuplicates);
     let mut out = Vec::new();
     if let Some(rows) = Rows::of(reading, class_of, &groups)? {
-        let all: Vec<[(&str, String); 6]> = (0..reading.seen.len()).map(|i| properties(reading, i)).collect();
+        let all: Vec<[String; 6]> = (0..reading.seen.len()).map(|i| properties(reading, i)).collect();
         let mut features: Vec<Vec<f64>> = vec![Vec::new(); rows.items.len()];
-        for k in 0..6 {
-            let (values, count) = rows.values(|i| all[i][k].1.clone());
+        for (k, name) in PROPERTIES.iter().enumerate() {
+            let (values, count) = rows.values(|i| all[i][k].clone());
             // One value everywhere says nothing, and a line that says so says nothing either.
             if values.iter().collect::<HashSet<_>>().len() > 1 {
-                let name = all[0][k].0;
                 let method = "most frequent class of each value";
                 out.push(rows.prediction("class", name, method, rows.by_majority(&values, count))?);
             }

@@ -35,8 +35,7 @@ impl Ridge {
                 if deviation > 1e-12 { 1.0 / deviation } else { 0.0 }
             })
             .collect();
-        let scaled: Vec<Vec<f64>> =
-            x.iter().map(|r| (0..d).map(|j| (r[j] - mean[j]) * scale[j]).collect()).collect();
+        let scaled: Vec<Vec<f64>> = x.iter().map(|r| (0..d).map(|j| (r[j] - mean[j]) * scale[j]).collect()).collect();
         // Lower triangle of Z'Z + alpha, which Cholesky's method takes.
         let mut gram: Vec<Vec<f64>> = (0..d)
             .into_par_iter()
@@ -100,17 +99,24 @@ mod tests {
     /// `m.decision_function(x[60:63])`.
     #[test]
     fn agrees_with_scikit_learn() {
-        let x: Vec<Vec<f64>> = (0..80).map(|i| (0..5).map(|j| ((i * (7 + 3 * j) + j * j) % (11 + j)) as f64).collect()).collect();
-        let y: Vec<usize> = x.iter().map(|r| ((r[0] + 2.0 * r[1] - r[2]) as i64).rem_euclid(31) as usize / 11).collect();
+        let x: Vec<Vec<f64>> =
+            (0..80).map(|i| (0..5).map(|j| ((i * (7 + 3 * j) + j * j) % (11 + j)) as f64).collect()).collect();
+        let y: Vec<usize> =
+            x.iter().map(|r| ((r[0] + 2.0 * r[1] - r[2]) as i64).rem_euclid(31) as usize / 11).collect();
         let rows: Vec<&[f64]> = x.iter().map(Vec::as_slice).collect();
         let m = Ridge::fit(&rows[..60], &y[..60], 3);
         let got: Vec<usize> = rows[60..].iter().map(|r| m.predict(r)).collect();
         assert_eq!(got, [0, 1, 1, 0, 1, 0, 0, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1]);
-        let want = [[0.755147571047245, -0.432162068993719, -1.322985502053526], [-1.548647378886827, 0.675946522050914, -0.127299143164087], [-0.752606683303298, 0.146167916370995, -0.393561233067697]];
+        let want = [
+            [0.755147571047245, -0.432162068993719, -1.322985502053526],
+            [-1.548647378886827, 0.675946522050914, -0.127299143164087],
+            [-0.752606683303298, 0.146167916370995, -0.393561233067697],
+        ];
         for (row, want) in rows[60..63].iter().zip(want) {
-            for c in 0..3 {
-                let z = (0..5).map(|j| (row[j] - m.mean[j]) * m.scale[j] * m.weights[c][j]).sum::<f64>() + m.intercept[c];
-                assert!((z - want[c]).abs() < 1e-10, "{z} is not {}", want[c]);
+            for (c, want) in want.iter().enumerate() {
+                let z =
+                    (0..5).map(|j| (row[j] - m.mean[j]) * m.scale[j] * m.weights[c][j]).sum::<f64>() + m.intercept[c];
+                assert!((z - want).abs() < 1e-10, "{z} is not {want}");
             }
         }
     }

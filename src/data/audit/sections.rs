@@ -42,7 +42,8 @@ pub fn sources(reading: &Reading) -> Vec<Source> {
         let seen: Vec<_> = items.iter().filter_map(|&i| reading.image(i)).collect();
         let longer = |f: fn(u32, u32) -> u32, start: u32| seen.iter().map(|s| s.size.0.max(s.size.1)).fold(start, f);
         // Each image counts alike, however large it is.
-        let mean = |f: &dyn Fn(usize) -> f32| (0..seen.len()).map(|k| f64::from(f(k))).sum::<f64>() / seen.len().max(1) as f64;
+        let mean =
+            |f: &dyn Fn(usize) -> f32| (0..seen.len()).map(|k| f64::from(f(k))).sum::<f64>() / seen.len().max(1) as f64;
         let (m, q) = (mean(&|k| seen[k].mean), mean(&|k| seen[k].square));
         Source {
             name: name.into(),
@@ -289,8 +290,7 @@ impl ClassIndex {
             names.push(format!("{rest} other classes"));
         }
         let index = |class: &String| names.iter().position(|n| n == class).unwrap_or(names.len() - 1);
-        let items =
-            reading.usable().into_iter().filter_map(|i| Some((i, index(class_of[i].as_ref()?)))).collect();
+        let items = reading.usable().into_iter().filter_map(|i| Some((i, index(class_of[i].as_ref()?)))).collect();
         ClassIndex { names, items }
     }
 

@@ -52,7 +52,8 @@ impl Folder {
 fn clean() -> Folder {
     let mut f = Folder::new();
     for k in 0..12 {
-        let row = format!("{},{k},M,{},PA,{}", ["No Finding", "Mass", "Edema"][k % 3], 40 + k, ["train", "test"][k % 2]);
+        let row =
+            format!("{},{k},M,{},PA,{}", ["No Finding", "Mass", "Edema"][k % 3], 40 + k, ["train", "test"][k % 2]);
         f.add(&format!("{k}.png"), &picture(k as u32, 48), &row);
     }
     f
@@ -80,7 +81,9 @@ fn a_clean_set_has_no_finding() {
 fn planted_faults_are_found() {
     let mut f = clean();
     let p = |k| picture(k, 48);
-    let brighter = |k: u32| image::GrayImage::from_fn(48, 48, |x, y| image::Luma([(p(k).get_pixel(x, y)[0] as f32 * 0.6 + 60.0) as u8]));
+    let brighter = |k: u32| {
+        image::GrayImage::from_fn(48, 48, |x, y| image::Luma([(p(k).get_pixel(x, y)[0] as f32 * 0.6 + 60.0) as u8]))
+    };
     f.add("copy.png", &p(0), "Mass,77,M,40,PA,test"); // the file of 0.png, another finding, another part
     f.add("bright.png", &brighter(1), "Mass,78,F,40,PA,test"); // looks like 1.png, in the same part
     f.add("small.png", &picture(2, 32), "Edema,79,F,40,PA,"); // 2.png at another size, in no part
@@ -107,7 +110,9 @@ fn planted_faults_are_found() {
     assert_eq!(reading.groups(GroupBy::Image).len(), 18);
     let allowed = AuditOptions { allow_leak: Some("to show the gap".into()), ..AuditOptions::default() };
     let a = audit(&reading, &allowed).unwrap();
-    assert!(crate::report::audit::render(&a).contains("to show the gap") && text::summary(&a).contains("to show the gap"));
+    assert!(
+        crate::report::audit::render(&a).contains("to show the gap") && text::summary(&a).contains("to show the gap")
+    );
 }
 
 #[test]
@@ -120,7 +125,12 @@ fn a_confounded_label_is_guessed_without_the_lungs() {
             let v = picture(k, 16).get_pixel(x, y)[0] / 3;
             image::Luma([if ill { v + 150 } else { v }])
         });
-        let row = format!("{},{},,,{},", ["No Finding", "Mass"][ill as usize], k % 2 * 100 + k / 4, ["PA", "AP"][ill as usize]);
+        let row = format!(
+            "{},{},,,{},",
+            ["No Finding", "Mass"][ill as usize],
+            k % 2 * 100 + k / 4,
+            ["PA", "AP"][ill as usize]
+        );
         f.add(&format!("{k}.png"), &bright, &row);
     }
     let a = audit(&f.read(), &AuditOptions::default()).unwrap();
@@ -217,6 +227,10 @@ fn unusable_images_are_counted_by_name_and_reason() {
     reading.check_bad(true).unwrap();
     let a = audit(&reading, &AuditOptions::default()).unwrap();
     assert_eq!((a.images, a.unusable.len()), (10, 2));
-    assert!(a.unusable[0].reason.contains("empty file") && a.unusable[1].reason.contains("damaged PNG"), "{:?}", a.unusable);
+    assert!(
+        a.unusable[0].reason.contains("empty file") && a.unusable[1].reason.contains("damaged PNG"),
+        "{:?}",
+        a.unusable
+    );
     assert!(crate::report::audit::render(&a).contains("empty file"));
 }

@@ -49,11 +49,20 @@ pub fn summary(a: &Audit) -> String {
 
 fn sources(a: &Audit, out: &mut String) {
     let width = a.sources.iter().map(|s| s.name.chars().count()).max().unwrap_or(0).max(6) + 2;
-    _ = writeln!(out, "\n{:<width$}{:>8}{:>10}{:>17}{:>16}  licence", "source", "images", "patients", "without patient", "longer side");
+    _ = writeln!(
+        out,
+        "\n{:<width$}{:>8}{:>10}{:>17}{:>16}  licence",
+        "source", "images", "patients", "without patient", "longer side"
+    );
     for s in &a.sources {
-        let side = if s.side[0] == s.side[1] { s.side[0].to_string() } else { format!("{} to {}", s.side[0], s.side[1]) };
+        let side =
+            if s.side[0] == s.side[1] { s.side[0].to_string() } else { format!("{} to {}", s.side[0], s.side[1]) };
         let licence = s.licence.as_deref().unwrap_or("not known");
-        let assumed = if s.licence.is_some() && s.licence_assumed { format!(" (of the collection {})", s.collection) } else { String::new() };
+        let assumed = if s.licence.is_some() && s.licence_assumed {
+            format!(" (of the collection {})", s.collection)
+        } else {
+            String::new()
+        };
         _ = writeln!(
             out,
             "{:<width$}{:>8}{:>10}{:>17}{side:>16}  {licence}{assumed}",
@@ -68,8 +77,13 @@ fn people(a: &Audit, out: &mut String) {
         out,
         "Patients: {} known; {} have several images ({} images, at most {}); {} are in several sources; {} have images of \
          several classes; {} images have no patient",
-        thousands(p.known), thousands(p.with_several), thousands(p.images_of_those), p.most, p.in_several_sources,
-        p.with_several_classes, thousands(p.unknown)
+        thousands(p.known),
+        thousands(p.with_several),
+        thousands(p.images_of_those),
+        p.most,
+        p.in_several_sources,
+        p.with_several_classes,
+        thousands(p.unknown)
     );
     let list = |counts: &[crate::data::audit::result::Count]| {
         counts.iter().map(|c| format!("{} {}", c.name, thousands(c.images))).collect::<Vec<_>>().join(", ")
@@ -79,7 +93,10 @@ fn people(a: &Audit, out: &mut String) {
     _ = writeln!(
         out,
         "Ages: {} images of children ({} because the whole collection is of children), {} not stated, {} implausible",
-        thousands(ages.children), thousands(ages.children_by_collection), thousands(ages.not_stated), ages.implausible
+        thousands(ages.children),
+        thousands(ages.children_by_collection),
+        thousands(ages.not_stated),
+        ages.implausible
     );
 }
 
@@ -89,7 +106,14 @@ fn duplicates(a: &Audit, out: &mut String) {
         out,
         "\nDuplicates: {} equal files, {} equal pixels in other files, {} pairs that look the same (correlation {:.2} and \
          above); {} groups of {} images, {} across patients, {} with conflicting findings",
-        d.equal_files, d.equal_pixels, d.alike_pairs, d.alike_from, d.groups.len(), d.images, d.across_patients, d.conflicts
+        d.equal_files,
+        d.equal_pixels,
+        d.alike_pairs,
+        d.alike_from,
+        d.groups.len(),
+        d.images,
+        d.across_patients,
+        d.conflicts
     );
     for s in &a.shared {
         let names = if s.names > 0 {
