@@ -1,6 +1,7 @@
 //! The program as its users see it: arguments in, standard output, messages, exit codes and files out.
 
 mod bad_input;
+mod data;
 mod predict;
 mod summary;
 

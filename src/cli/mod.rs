@@ -1,6 +1,7 @@
 //! The commands, one a file. Results go to stdout, progress and remarks to stderr.
 
 mod cache;
+mod data;
 mod devices;
 mod predict;
 mod selftest;
@@ -31,6 +32,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Cache(cache::Arguments),
+    Data(data::Arguments),
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Summary(summary::Arguments),
@@ -42,6 +44,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Cache(a) => cache::run(&a),
+            Command::Data(a) => data::run(&a),
             Command::Devices(a) => devices::run(a),
             Command::Selftest(a) => selftest::run(a),
             Command::Summary(a) => summary::run(&a),

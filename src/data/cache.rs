@@ -1,6 +1,6 @@
-//! Where the caches lie, how large they are, and how to be rid of them: decoded planes ([`super::planes`]), features of
-//! frozen bases ([`crate::train::features`]) and compiled pipelines ([`crate::GpuOptions::cache`]). Their files hold numbers and
-//! SHA-256 keys; no name of a patient or a file.
+//! Where the caches lie, how large they are, and how to be rid of them: decoded planes ([`super::planes`]), digests and
+//! thumbnails of the audit ([`super::audit`]), features of frozen bases ([`crate::train::features`]) and compiled pipelines
+//! ([`crate::GpuOptions::cache`]). Their files hold numbers and SHA-256 keys; no name of a patient or a file.
 
 use crate::error::{Error, Result};
 use crate::report::text::bytes;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Folders below the root that are looked into.
-const PARTS: [&str; 3] = ["features", "pipelines", "planes"];
+const PARTS: [&str; 4] = ["audit", "features", "pipelines", "planes"];
 
 /// Unfinished files of writers that died; a younger one may still be at work.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -43,7 +43,7 @@ fn root_by(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
 /// Files of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// `features`, `pipelines` or `planes`.
+    /// `audit`, `features`, `pipelines` or `planes`.
     pub name: &'static str,
     /// How many files.
     pub files: u64,

@@ -4,6 +4,7 @@
 //! `split` and `original_name` are used where they are, other columns are not read. A subfolder without `metadata.csv`
 //! is skipped with a note.
 
+use crate::data::collections;
 use crate::data::table::{Dataset, Record, is_image_extension, patient_key};
 use crate::data::text::{Csv, Encoding, stay_below};
 use crate::error::{Error, Result};
@@ -61,6 +62,9 @@ fn read_table(data: &mut Dataset, folder: &Path, name: &str) -> Result<()> {
     let (file, finding) = (table.column("file")?, table.column("finding")?);
     let optional = ["patient_id", "sex", "age", "view", "split", "original_name"].map(|c| table.optional(c));
     let collection = name.split('-').next().unwrap_or(name);
+    if let Some(origin) = collections::known(collection) {
+        data.origins.insert(name.to_string(), origin);
+    }
     let mut listed = std::collections::HashSet::new();
     for (i, row) in table.rows.iter().enumerate() {
         let below = stay_below(&row[file])

@@ -6,7 +6,7 @@
 
 use crate::data::folder;
 use crate::data::manifest_read::{read_table, read_tree};
-use crate::data::table::{Dataset, Record};
+use crate::data::table::{Dataset, Origin};
 use crate::data::text::Encoding;
 use crate::error::{Error, Result};
 use serde::Deserialize;
@@ -39,6 +39,9 @@ pub struct Manifest {
     /// Remarks: what to unpack where, what is odd.
     #[serde(default)]
     pub notes: String,
+    /// Whether all patients are children, which the table need not say.
+    #[serde(default)]
+    pub children: bool,
     /// Namespace of patient ids; the name where it is not given.
     pub collection: Option<String>,
     /// The data's folder, relative to this file.
@@ -167,6 +170,14 @@ pub(crate) fn read(path: &Path) -> Result<Dataset> {
     read_with_root(path, None, 0)
 }
 
+impl Manifest {
+    /// What it says about the data as a whole.
+    pub(crate) fn origin(&self) -> Origin {
+        let Manifest { title, licence, citation, url, .. } = self.clone();
+        Origin { title, licence, citation, url, children: self.children, assumed: false }
+    }
+}
+
 fn parse(path: &Path) -> Result<Manifest> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path, "cannot read"))?;
     let m: Manifest = toml::from_str(&text).map_err(|e| Error::format(path, e))?;
@@ -198,6 +209,7 @@ fn read_with_root(path: &Path, root: Option<&Path>, depth: usize) -> Result<Data
         return Err(Error::Data(format!("{}: its root {} is no folder", path.display(), root.display())));
     }
     let mut data = Dataset { root, ..Dataset::default() };
+    data.origins.insert(m.name.clone(), m.origin());
     match &m.table {
         Some(table) => read_table(path, &m, table, &mut data)?,
         None => read_tree(path, &m, &mut data)?,
@@ -210,7 +222,7 @@ fn read_with_root(path: &Path, root: Option<&Path>, depth: usize) -> Result<Data
 fn unite(path: &Path, here: &Path, m: &Manifest, depth: usize) -> Result<Dataset> {
     let mut parts = Vec::new();
     for part in &m.part {
-        let mut data = match (&part.manifest, &part.folder) {
+        let data = match (&part.manifest, &part.folder) {
             (Some(file), None) => {
                 let root = part.root.as_ref().map(|r| here.join(r));
                 read_with_root(&here.join(file), root.as_deref(), depth + 1)?
@@ -218,25 +230,9 @@ fn unite(path: &Path, here: &Path, m: &Manifest, depth: usize) -> Result<Dataset
             (None, Some(dir)) if part.root.is_none() => folder::read(&here.join(dir))?,
             _ => return Err(Error::format(path, "a [[part]] needs either manifest (and perhaps root) or folder")),
         };
-        data.root = data.root.canonicalize().map_err(Error::io(&data.root, "cannot resolve"))?;
         parts.push(data);
     }
-    let mut root = parts.first().map(|p| p.root.clone()).unwrap_or_default();
-    while !parts.iter().all(|p| p.root.starts_with(&root)) {
-        if !root.pop() {
-            return Err(Error::format(path, "the parts have no folder in common"));
-        }
-    }
-    let mut all = Dataset { root, ..Dataset::default() };
-    for part in parts {
-        let below = part.root.strip_prefix(&all.root).map_err(|e| Error::Internal(e.to_string()))?.to_path_buf();
-        all.records.extend(part.records.into_iter().map(|r| Record { file: below.join(&r.file), ..r }));
-        for (reason, n) in part.dropped {
-            all.drop_rows(reason, n);
-        }
-        all.notes.extend(part.notes);
-    }
-    Ok(all)
+    Dataset::unite(parts)
 }
 
 /// Applies the label lists: the whole cell first, then its parts.

@@ -4,10 +4,14 @@
 //! (Data-A and Data-B of Basu & Mitra), [`split`] and [`split_file`] (folds), [`decode`] and [`resize`] (one file to one
 //! plane), [`planes`] (all files, on all cores, cached), [`cache`] (where caches lie, and clearing them).
 
+pub mod audit;
 pub mod cache;
+pub mod collections;
 pub mod decode;
 pub mod detl;
 pub mod detl_split;
+pub mod division;
+pub mod fold_file;
 pub mod folder;
 pub mod manifest;
 mod manifest_read;

@@ -1,6 +1,6 @@
 //! Files of the caches: many planes, or rows of features, in one file, each with its own checksum.
 //!
-//! A pack is written once and never changed: `RGPLANE1` or `RGFEATS1`, side (or length of a row) u32, count u32, then for each
+//! A pack is written once and never changed: `RGPLANE1`, `RGFEATS1` or `RGAUDIT1`, side (or length of a row) u32, count u32, then for each
 //! row key (32 bytes), width u32, height u32 and the SHA-256 of its bytes (32), then the SHA-256 of all that, then the rows,
 //! f32 little endian. One file an image would mean as many flushes to disk as images.
 
@@ -32,6 +32,11 @@ impl Kind {
     /// Planes of `side` × `side`.
     pub fn planes(side: usize) -> Kind {
         Kind { magic: b"RGPLANE1", name: "planes", size: side, len: side * side }
+    }
+
+    /// What the audit keeps of an image: `len` numbers.
+    pub fn audit(len: usize) -> Kind {
+        Kind { magic: b"RGAUDIT1", name: "audit", size: len, len }
     }
 
     /// Features of `len` numbers an image.

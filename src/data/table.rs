@@ -71,7 +71,10 @@ pub fn patient_key(collection: &str, id: &str) -> Option<String> {
     // "1280" and "00001280" and a spreadsheet's "1280.0" are one number.
     let id = base.unwrap_or(id);
     let id = id.strip_suffix(".0").unwrap_or(id);
-    let id = if id.bytes().all(|b| b.is_ascii_digit()) { id.trim_start_matches('0') } else { id };
+    // Patient 0 is a patient, too.
+    let keep_one = id.len().saturating_sub(1);
+    let zeros = id.bytes().take(keep_one).take_while(|&b| b == b'0').count();
+    let id = if id.bytes().all(|b| b.is_ascii_digit()) { &id[zeros..] } else { id };
     (!id.is_empty()).then(|| format!("{collection}:{id}"))
 }
 
@@ -82,9 +85,28 @@ pub struct OpenOptions {
     pub allow_missing: bool,
 }
 
+/// Where a source comes from and what may be done with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Full title.
+    pub title: String,
+    /// Licence as the publisher states it; empty where nothing is known.
+    pub licence: String,
+    /// What to cite.
+    pub citation: String,
+    /// Where it is published.
+    pub url: String,
+    /// Whether all patients are children.
+    pub children: bool,
+    /// Whether this is known of the collection that the folder's name speaks of, not stated for the folder itself.
+    pub assumed: bool,
+}
+
 /// Records of one or more sources below one root folder.
 #[derive(Clone, Debug, Default)]
 pub struct Dataset {
+    /// What is known of each source, by its name.
+    pub origins: BTreeMap<String, Origin>,
     /// Folder to which [`Record::file`] is relative.
     pub root: PathBuf,
     /// The usable rows, in the order of the sources and their tables.
@@ -112,6 +134,53 @@ impl Dataset {
             return Err(Error::Usage(format!("--data {}: a folder or a .toml manifest is needed", path.display())));
         };
         data.checked(path, options)
+    }
+
+    /// Opens several folders and manifests as one data set below the deepest folder that holds them all.
+    ///
+    /// # Errors
+    /// As [`Dataset::open`] for each; [`Error::Usage`] without a path or with one inside another; [`Error::Io`].
+    pub fn open_all(paths: &[PathBuf], options: &OpenOptions) -> Result<Dataset> {
+        match paths {
+            [] => Err(Error::Usage("no folder and no manifest is given".into())),
+            [one] => Dataset::open(one, options),
+            _ => {
+                let parts = paths.iter().map(|p| Dataset::open(p, options)).collect::<Result<Vec<_>>>()?;
+                let all = Dataset::unite(parts)?;
+                let mut seen = HashSet::new();
+                match all.records.iter().filter(|r| !seen.insert(&r.file)).count() {
+                    0 => Ok(all),
+                    n => Err(Error::Usage(format!("{n} images are given twice: one of the folders lies in another"))),
+                }
+            }
+        }
+    }
+
+    /// Unites data sets below the deepest folder that holds all their roots.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a root cannot be resolved, [`Error::Usage`] when they have no folder in common.
+    pub(crate) fn unite(mut parts: Vec<Dataset>) -> Result<Dataset> {
+        for part in &mut parts {
+            part.root = part.root.canonicalize().map_err(Error::io(&part.root, "cannot resolve"))?;
+        }
+        let mut root = parts.first().map(|p| p.root.clone()).unwrap_or_default();
+        while !parts.iter().all(|p| p.root.starts_with(&root)) {
+            if !root.pop() {
+                return Err(Error::Usage("the parts have no folder in common".into()));
+            }
+        }
+        let mut all = Dataset { root, ..Dataset::default() };
+        for part in parts {
+            let below = part.root.strip_prefix(&all.root).map_err(|e| Error::Internal(e.to_string()))?.to_path_buf();
+            all.records.extend(part.records.into_iter().map(|r| Record { file: below.join(&r.file), ..r }));
+            for (reason, n) in part.dropped {
+                all.drop_rows(reason, n);
+            }
+            all.notes.extend(part.notes);
+            all.origins.extend(part.origins);
+        }
+        Ok(all)
     }
 
     /// Adds `n` to the count of rows dropped for `reason`.
@@ -290,6 +359,7 @@ mod tests {
         assert_ne!(patient_key("nih", "2"), patient_key("cohen", "2"));
         assert_eq!(patient_key("kermany", "train-N0115").as_deref(), Some("kermany:train-N0115"));
         assert_eq!(patient_key("x", "anna").as_deref(), Some("x:anna"));
+        assert_eq!(patient_key("x", "000").as_deref(), Some("x:0"));
         assert_eq!(patient_key("x", "  "), None);
     }
 

@@ -23,6 +23,10 @@ pub struct CrossTable {
     /// Cramer's V (0 independent, 1 one determines the other), without bias correction; `None` when the table has
     /// fewer than two classes or values with images.
     pub cramers_v: Option<f64>,
+    /// Cramer's V with the bias correction of Bergsma 2013 (<https://doi.org/10.1016/j.jkss.2012.10.002>): near 0 for an
+    /// independent table however many rare values it has, where the plain V is not. `None` as above, and in older files.
+    #[serde(default)]
+    pub cramers_v_corrected: Option<f64>,
 }
 
 impl CrossTable {
@@ -47,6 +51,7 @@ impl CrossTable {
         let total: u64 = counts.iter().flatten().sum();
         let share = |n: u64| (total > 0).then(|| n as f64 / total as f64);
         let best_of_columns = columns.iter().map(|(_, c)| c.iter().max().copied().unwrap_or(0)).sum();
+        let association = cramers_v(&counts);
         let largest_row = counts.iter().map(|row| row.iter().sum::<u64>()).max().unwrap_or(0);
         Ok(CrossTable {
             property: property.into(),
@@ -54,9 +59,28 @@ impl CrossTable {
             values: columns.iter().map(|(v, _)| v.to_string()).collect(),
             accuracy_from_property: share(best_of_columns),
             accuracy_from_majority: share(largest_row),
-            cramers_v: cramers_v(&counts),
+            cramers_v: association.map(|a| a.0),
+            cramers_v_corrected: association.map(|a| a.1),
             counts,
         })
+    }
+
+    /// All images.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().flatten().sum()
+    }
+
+    /// Classes that share no value of the property with another class: the property alone tells them.
+    pub fn separable(&self) -> Vec<&str> {
+        let alone = |k: usize| {
+            (0..self.values.len()).all(|j| {
+                self.counts[k][j] == 0 || self.counts.iter().map(|row| row[j]).sum::<u64>() == self.counts[k][j]
+            })
+        };
+        (0..self.classes.len())
+            .filter(|&k| self.counts[k].iter().any(|n| *n > 0) && alone(k))
+            .map(|k| self.classes[k].as_str())
+            .collect()
     }
 
     /// A sentence for the reader when the property gives the class away: Cramer's V of 0.3 or more (a medium effect for
@@ -88,14 +112,16 @@ impl CrossTable {
 }
 
 /// Cramer's V of a table of counts (Cramer 1946, section 21.4): sqrt(chi² / (n · (min(rows, columns) - 1))), over rows
-/// and columns that are not empty.
-fn cramers_v(counts: &[Vec<u64>]) -> Option<f64> {
+/// and columns that are not empty; and the same with Bergsma's correction, in which chi² / n loses its expectation under
+/// independence and rows and columns shrink likewise.
+fn cramers_v(counts: &[Vec<u64>]) -> Option<(f64, f64)> {
     let rows: Vec<f64> = counts.iter().map(|r| r.iter().sum::<u64>() as f64).collect();
     let width = counts.first().map_or(0, Vec::len);
     let columns: Vec<f64> = (0..width).map(|j| counts.iter().map(|r| r[j]).sum::<u64>() as f64).collect();
     let n: f64 = rows.iter().sum();
     let used = |sums: &[f64]| sums.iter().filter(|s| **s > 0.0).count();
-    let smaller = used(&rows).min(used(&columns));
+    let (r, c) = (used(&rows), used(&columns));
+    let smaller = r.min(c);
     if smaller < 2 {
         return None;
     }
@@ -108,7 +134,38 @@ fn cramers_v(counts: &[Vec<u64>]) -> Option<f64> {
             }
         }
     }
-    Some((chi2 / (n * (smaller - 1) as f64)).sqrt().min(1.0))
+    let plain = (chi2 / (n * (smaller - 1) as f64)).sqrt().min(1.0);
+    let (r, c) = (r as f64, c as f64);
+    let phi2 = (chi2 / n - (r - 1.0) * (c - 1.0) / (n - 1.0)).max(0.0);
+    let shrunk = |k: f64| k - (k - 1.0) * (k - 1.0) / (n - 1.0);
+    let least = shrunk(r).min(shrunk(c)) - 1.0;
+    let corrected = if least > 0.0 { (phi2 / least).sqrt().min(1.0) } else { 0.0 };
+    Some((plain, corrected))
+}
+
+impl std::fmt::Display for CrossTable {
+    /// Values as rows, classes as columns, with sums: sources are often more than fit beside each other.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let width = |s: &String| s.chars().count();
+        let first = self.values.iter().map(width).max().unwrap_or(0).max(width(&self.property)).max(18) + 2;
+        let sum = |row: &dyn Fn(usize) -> u64| (0..self.classes.len()).map(row).sum::<u64>();
+        let line = |f: &mut std::fmt::Formatter<'_>, name: &str, row: &dyn Fn(usize) -> u64| {
+            write!(f, "  {name:<first$}")?;
+            for (k, class) in self.classes.iter().enumerate() {
+                write!(f, "{:>1$}", row(k), width(class).max(6) + 2)?;
+            }
+            writeln!(f, "{:>9}", sum(row))
+        };
+        write!(f, "  {:<first$}", self.property)?;
+        for class in &self.classes {
+            write!(f, "{class:>0$}", width(class).max(6) + 2)?;
+        }
+        writeln!(f, "{:>9}", "all")?;
+        for (j, value) in self.values.iter().enumerate() {
+            line(f, value, &|k| self.counts[k][j])?;
+        }
+        line(f, "all", &|k| self.counts[k].iter().sum())
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +194,28 @@ mod tests {
         let t = table(&[&[350, 0, 0], &[322, 0, 0], &[0, 300, 0], &[0, 0, 161]]);
         assert!((t.cramers_v.unwrap() - 1.0).abs() < 1e-12);
         assert!(t.warning().unwrap().contains("one class only: s1; s2."), "{:?}", t.warning());
+    }
+
+    // V = sqrt(phi2c / min(rc - 1, cc - 1)) with chi2 of scipy.stats.chi2_contingency(T, correction=False), SciPy 1.17.
+    #[test]
+    fn the_corrected_v_agrees_with_its_formula() {
+        let v = |counts: &[&[u64]]| table(counts).cramers_v_corrected.unwrap();
+        assert!((v(&[&[30, 10], &[12, 25], &[5, 18]]) - 0.4451202624069771).abs() < 1e-12);
+        assert!((v(&[&[3, 1, 2], &[2, 2, 1]]) - 0.0).abs() < 1e-12);
+        assert!((v(&[&[40, 0, 0], &[0, 30, 0], &[0, 0, 20]]) - 1.0).abs() < 1e-12);
+        // Metrics written before this field was there.
+        let mut old = serde_json::to_value(table(&[&[3, 1], &[1, 3]])).unwrap();
+        old.as_object_mut().unwrap().remove("cramers_v_corrected");
+        assert_eq!(serde_json::from_value::<CrossTable>(old).unwrap().cramers_v_corrected, None);
+    }
+
+    #[test]
+    fn classes_that_the_property_tells_and_the_text() {
+        let t = table(&[&[50, 0], &[30, 0], &[0, 20]]);
+        assert_eq!((t.total(), t.separable()), (100, vec!["c2"]));
+        assert_eq!((t.accuracy_from_property, t.accuracy_from_majority), (Some(0.7), Some(0.5)));
+        let text = t.to_string();
+        assert!(text.lines().count() == 4 && text.lines().last().unwrap().trim_end().ends_with("100"), "{text}");
     }
 
     #[test]

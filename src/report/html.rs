@@ -21,41 +21,51 @@ pub const DISCLAIMER: &str =
 /// # Errors
 /// As the charts: [`crate::error::Error::Data`] for a confusion matrix that is not square, [`crate::error::Error::Internal`].
 pub fn render(metrics: &Metrics, gallery: &[GalleryItem]) -> Result<String> {
-    let title = escape(&metrics.run.title);
-    let mut page = format!(
+    let mut body = headline(metrics);
+    body += &first(&metrics.warnings);
+    if let Some(overall) = &metrics.overall {
+        body += &section("Accuracy", &accuracy(metrics, overall)?);
+        body += &section("Confusion and classes", &classes(overall)?);
+    }
+    body += &section("Data", &data(&metrics.data, &metrics.warnings));
+    if !metrics.history.is_empty() {
+        body += &section("Training curves", &curves(metrics)?);
+    }
+    if metrics.cam.is_some() || !gallery.is_empty() {
+        body += &section("Where the network looked (Grad-CAM)", &cams(metrics, gallery));
+    }
+    body += &section("Run card", &run_card(metrics));
+    Ok(page(&metrics.run.title, &body, &metrics.program))
+}
+
+/// A whole page: head, disclaimer, `body` (HTML already), footer. It loads nothing and forbids the browser to.
+pub(crate) fn page(title: &str, body: &str, program: &str) -> String {
+    let title = escape(title);
+    let page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n\
          <title>{title}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n\
-         <p class=\"disclaimer\">{DISCLAIMER}</p>\n",
-        include_str!("style.css")
-    );
-    page += &headline(metrics);
-    if !metrics.warnings.is_empty() {
-        let items: String = metrics.warnings.iter().map(|w| format!("<li>{}</li>\n", escape(w))).collect();
-        page += &format!("<section class=\"warnings\"><h2>Read this first</h2>\n<ul>\n{items}</ul></section>\n");
-    }
-    if let Some(overall) = &metrics.overall {
-        page += &section("Accuracy", &accuracy(metrics, overall)?);
-        page += &section("Confusion and classes", &classes(overall)?);
-    }
-    page += &section("Data", &data(&metrics.data, &metrics.warnings));
-    if !metrics.history.is_empty() {
-        page += &section("Training curves", &curves(metrics)?);
-    }
-    if metrics.cam.is_some() || !gallery.is_empty() {
-        page += &section("Where the network looked (Grad-CAM)", &cams(metrics, gallery));
-    }
-    page += &section("Run card", &run_card(metrics));
-    page += &format!(
-        "<footer><p>Written by {}. {DISCLAIMER}</p></footer>\n</main>\n</body>\n</html>\n",
-        escape(&metrics.program)
+         <p class=\"disclaimer\">{DISCLAIMER}</p>\n{body}\
+         <footer><p>Written by {}. {DISCLAIMER}</p></footer>\n</main>\n</body>\n</html>\n",
+        include_str!("style.css"),
+        escape(program)
     );
     // No line may break between a figure and its percent sign.
-    Ok(page.replace(" %", "\u{a0}%"))
+    page.replace(" %", "\u{a0}%")
 }
 
-fn section(title: &str, body: &str) -> String {
+/// The warnings, before everything else; nothing where there are none.
+pub(crate) fn first(warnings: &[String]) -> String {
+    if warnings.is_empty() {
+        return String::new();
+    }
+    let items: String = warnings.iter().map(|w| format!("<li>{}</li>\n", escape(w))).collect();
+    format!("<section class=\"warnings\"><h2>Read this first</h2>\n<ul>\n{items}</ul></section>\n")
+}
+
+/// A section with a heading.
+pub(crate) fn section(title: &str, body: &str) -> String {
     format!("<section><h2>{title}</h2>\n{body}</section>\n")
 }
 
@@ -244,7 +254,8 @@ fn data(data: &DataSummary, warnings: &[String]) -> String {
     out
 }
 
-fn cross_table(cross: &CrossTable, warnings: &[String]) -> String {
+/// A table of class and a property, with what the property alone gives.
+pub(crate) fn cross_table(cross: &CrossTable, warnings: &[String]) -> String {
     let property = escape(&cross.property);
     let head: Vec<String> =
         std::iter::once("class".to_string()).chain(cross.values.iter().map(|v| escape(v))).collect();
@@ -255,6 +266,7 @@ fn cross_table(cross: &CrossTable, warnings: &[String]) -> String {
     };
     let rows: String = cross.classes.iter().zip(&cross.counts).map(class_row).collect();
     let v = cross.cramers_v.map_or("undefined".into(), |v| format!("{v:.2}"));
+    let corrected = cross.cramers_v_corrected.map_or(String::new(), |v| format!(", {v:.2} when corrected for bias"));
     let warning = match cross.warning() {
         Some(w) if warnings.contains(&w) => {
             format!("<p><strong>Class coincides with {property}: see the top of this page.</strong></p>\n")
@@ -263,7 +275,7 @@ fn cross_table(cross: &CrossTable, warnings: &[String]) -> String {
         None => String::new(),
     };
     format!(
-        "<h3>Class and {property}</h3>\n{}<p class=\"note\">Cramer's V {v} (0 independent, 1 one determines the other). \
+        "<h3>Class and {property}</h3>\n{}<p class=\"note\">Cramer's V {v}{corrected} (0 independent, 1 one determines the other). \
          Accuracy from the {property} alone: {}; always the largest class: {}.</p>\n{warning}",
         table(&head, &rows),
         percent_or(cross.accuracy_from_property),

@@ -2,8 +2,10 @@
 //!
 //! Pure functions of [`crate::eval`]'s structs and of pixel slices. The page needs no network and no script.
 
+pub mod audit;
 pub mod chart;
 pub mod colormap;
+pub mod contact;
 pub mod encode;
 pub mod gallery;
 pub mod glyphs;
