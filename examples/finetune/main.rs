@@ -22,7 +22,7 @@ use radiograd::train::{
     interrupt,
 };
 use radiograd::weights::{self, Card, LoadOptions, Scaling};
-use radiograd::{Error, Gpu, Result};
+use radiograd::{Error, Gpu, Result, Storage};
 use row::Row;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 fn run(o: &Options) -> Result<()> {
     // Every name and size is checked before anything is computed.
     let networks = o.networks()?;
-    let gpu = Gpu::with(&o.gpu()?)?;
+    let gpu = Gpu::with(&o.gpu()?)?.with_storage(Storage::f16(o.f16))?;
     println!("{}", gpu.describe());
     let mut cohort: Option<Cohort> = None;
     for (i, (network, side)) in networks.into_iter().enumerate() {

@@ -86,6 +86,9 @@ pub struct Options {
     /// Go on from the checkpoint in --out.
     #[arg(long)]
     pub resume: bool,
+    /// Keep activations as 16-bit floats, and scale the loss. The adapter needs SHADER_F16.
+    #[arg(long)]
+    pub f16: bool,
     /// Seed of everything that is drawn.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -48,6 +48,15 @@ fn a_folder_becomes_a_table() {
     // One image alone, other batches, JSON: the same figures.
     let one = ok(dir.path(), &["predict", "--weights", w, "images/3.png", "--csv"]);
     assert!((rows(&one)[0].2[0] - all[3].2[0]).abs() < 2e-6);
+    // Stored as f16: nearly the same, or the adapter's name.
+    let half = radiograd(dir.path(), &["predict", "--weights", w, "images", "--f16"]);
+    if half.status.success() {
+        let off = largest_difference(&csv, &String::from_utf8(half.stdout).unwrap());
+        assert!(off > 0.0 && off < 5e-3, "{off}");
+    } else {
+        assert_eq!(half.status.code(), Some(3));
+        assert!(String::from_utf8_lossy(&half.stderr).contains("SHADER_F16"));
+    }
     let arguments = ["predict", "--weights", w, "images", "--json", "--out", "new/table.json", "--quiet"];
     let out = radiograd(dir.path(), &arguments);
     assert!(out.status.success() && out.stdout.is_empty());

@@ -6,7 +6,7 @@ use radiograd::models::Network;
 use radiograd::models::summary::SummaryOptions;
 use radiograd::nn::Optimizer;
 use radiograd::plan::Target;
-use radiograd::{Error, Gpu, Result};
+use radiograd::{Error, Gpu, Result, Storage};
 
 /// Show a network layer by layer: kind, output, parameters, operations, bytes; and the memory that it takes.
 ///
@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Only parameters of these names train, `*` stands for anything: --trainable 'classifier.*'.
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', requires = "train")]
     trainable: Vec<String>,
+    /// Activations as 16-bit floats.
+    #[arg(long)]
+    f16: bool,
     #[command(flatten)]
     device: DeviceArguments,
     /// Print JSON.
@@ -71,10 +74,13 @@ pub fn run(a: &Arguments) -> Result<()> {
         network.architecture.side,
     ]))?;
     let device = a.device.options()?;
+    let storage = Storage::f16(a.f16);
     let target = match Gpu::with(&device) {
-        Ok(gpu) => Target::of(&gpu),
+        Ok(gpu) => Target::of(&gpu.with_storage(storage)?),
         // Whoever names an adapter wants that one.
-        Err(Error::NoAdapter(_)) if a.device.adapter.is_none() => Target::portable().with_budget(device.memory),
+        Err(Error::NoAdapter(_)) if a.device.adapter.is_none() => {
+            Target::portable().with_budget(device.memory).with_storage(storage)
+        }
         Err(e) => return Err(e),
     };
     let summary = network.summary(&target, &options)?;

@@ -3,6 +3,7 @@
 use super::adapter::{self, AdapterChoice};
 use super::kernel::{Kernel, KernelKey};
 use super::pipelines::PipelineCache;
+use super::storage::Storage;
 use super::tuning::{self, Tuning};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
@@ -21,6 +22,8 @@ pub struct Gpu {
     pub features: wgpu::Features,
     /// The row of the tuning table in force.
     pub tuning: Tuning,
+    /// In which type plans keep activations.
+    pub(crate) storage: Storage,
     /// Shader modules with bounds checks and loop bounds (tests) or without (release).
     pub checked: bool,
     /// Whether plans give every value memory of its own, between guard bands, for [`crate::Plan::check_guards`].
@@ -147,6 +150,7 @@ impl Gpu {
             limits,
             features,
             tuning,
+            storage: Storage::F32,
             device,
             queue,
             pipeline_cache,

@@ -132,7 +132,7 @@ impl<'a> Recorder<'a> {
         buffers: &[Operand],
         groups: usize,
     ) -> &mut Launch {
-        let key = KernelKey { source, entry, params: baked.to_vec() };
+        let key = KernelKey { source, entry, params: baked.to_vec(), half: 0 };
         let cost = Cost::default();
         let launch = Launch { key, params: params.to_vec(), buffers: buffers.to_vec(), groups: groups as u64, cost };
         self.launches.push(launch);

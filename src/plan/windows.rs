@@ -3,6 +3,7 @@
 
 use super::draft::accumulate;
 use super::target::Target;
+use crate::gpu::Storage;
 use crate::graph::record::{PART_ALIGN, Values};
 use crate::graph::{Images, Launch, Node, Operand, Recorder, Shape, ValueId};
 
@@ -10,8 +11,9 @@ use crate::graph::{Images, Launch, Node, Operand, Recorder, Shape, ValueId};
 pub(super) fn record(node: &Node, gpu: &Target, values: &dyn Values) -> (Vec<Launch>, Vec<usize>) {
     let shapes = |v: &[ValueId]| v.iter().map(|v| values.shape(*v)).collect::<Vec<_>>();
     let cost = node.op.cost(&shapes(&node.inputs), &shapes(&node.outputs));
-    let Some((batch, window)) = window(node, gpu.binding_words(), values) else {
-        let mut k = Recorder::new(gpu.tuning, gpu.binding_words(), values);
+    let tuning = gpu.storage.tuning(gpu.tuning);
+    let Some((batch, window)) = window(node, gpu, values) else {
+        let mut k = Recorder::new(tuning, gpu.binding_words(), values);
         node.op.dispatch(&mut k, &node.inputs, &node.outputs);
         if let Some(first) = k.launches.first_mut() {
             first.cost = cost;
@@ -24,7 +26,7 @@ pub(super) fn record(node: &Node, gpu: &Target, values: &dyn Values) -> (Vec<Lau
     let mut launches = Vec::new();
     for first in (0..batch).step_by(window) {
         let part = Windowed { values, batch, first, images: window.min(batch - first) };
-        let mut k = Recorder::new(gpu.tuning, gpu.binding_words(), &part);
+        let mut k = Recorder::new(tuning, gpu.binding_words(), &part);
         node.op.dispatch(&mut k, &node.inputs, &node.outputs);
         for (i, words) in k.workspaces.iter().enumerate() {
             match workspaces.get_mut(sums.len() + i) {
@@ -60,7 +62,10 @@ fn batch(s: Shape) -> Option<usize> {
 }
 
 /// The batch of a node that must and can be cut, and how many images at a time.
-fn window(node: &Node, most: usize, values: &dyn Values) -> Option<(usize, usize)> {
+fn window(node: &Node, gpu: &Target, values: &dyn Values) -> Option<(usize, usize)> {
+    let most = gpu.binding_words();
+    // Bindings start at multiples of so many bytes, and a number may take two.
+    let align = PART_ALIGN * if gpu.storage == Storage::F16 { 2 } else { 1 };
     let all = || node.inputs.iter().chain(&node.outputs);
     let words = |v: &ValueId| values.shape(values.host(*v).0).words();
     let n = all().find_map(|v| batch(values.shape(*v)))?;
@@ -71,7 +76,7 @@ fn window(node: &Node, most: usize, values: &dyn Values) -> Option<(usize, usize
     if largest <= most || !one || node.op.images() == Images::Together {
         return None;
     }
-    let aligned = |m: &usize| images.iter().all(|w| (w / n * m).is_multiple_of(PART_ALIGN));
+    let aligned = |m: &usize| images.iter().all(|w| (w / n * m).is_multiple_of(align));
     (1..=most / (largest / n)).rev().find(aligned).map(|m| (n, m))
 }
 

@@ -358,7 +358,7 @@ fn base_digest(gpu: &Gpu, network: &Network, base: &ParamStore, shape: [usize; 3
         format!("{shape:?} in batches of {}", o.batch),
         // To the bit: decimal text of a description could be rounded.
         format!("{:08x} {:08x}", o.normalize.mean.to_bits(), o.normalize.scale.to_bits()),
-        format!("{} {} {} {:?} {}", i.name, i.driver, i.driver_info, i.backend, gpu.tuning.name),
+        format!("{} {} {} {:?} {} {:?}", i.name, i.driver, i.driver_info, i.backend, gpu.tuning.name, gpu.storage()),
         base.digest(),
     ];
     let mut h = Sha256::new();

@@ -10,11 +10,11 @@ use super::step::{Moment, Recipe};
 use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Storage};
 use crate::models::Network;
 use crate::nn::{Optimizer, ParamStore, Schedule, Trainable};
 use crate::ops::AugmentOptions;
-use crate::plan::StepResult;
+use crate::plan::{LossScale, LossScaling, StepResult};
 use std::time::Instant;
 
 /// How to fit.
@@ -102,11 +102,14 @@ pub struct Fit {
     pub plan_bytes: u64,
     /// Whether Ctrl-C, or [`FitOptions::stop_after`], ended it early.
     pub interrupted: bool,
+    /// Where loss scaling ended; `None` without it.
+    pub loss_scale: Option<LossScale>,
 }
 
 /// Trains `network` from `params` on `train`, and keeps the weights with the best accuracy on `validation`; the first of
 /// equals, as nothing says that a later one is better. Batch norm uses the batch's statistics where it trains and keeps running
-/// ones, with which validation is done; dropout draws anew each step. A fit that goes on from a checkpoint gives, on the same
+/// ones, with which validation is done; dropout draws anew each step. On a device with [`Storage::F16`] the optimizer scales the
+/// loss, with PyTorch's numbers if it has none of its own. A fit that goes on from a checkpoint gives, on the same
 /// adapter, the very bits of one that was never stopped.
 ///
 /// # Errors
@@ -127,6 +130,7 @@ pub fn fit(
         let (b, n) = (options.batch, train.items.len());
         return Err(Error::Usage(format!("{}: batch {b} over {n} training images", options.label)));
     }
+    let options = &scaled(gpu, options);
     check_labels(&options.label, classes, &[train.items, validation.items])?;
     let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
     let done = run(gpu, network, params, classes, (train, validation), options, &mut saver);
@@ -172,6 +176,7 @@ fn run(
         validation_accuracy: None,
         plan_bytes: training.plan.memory().total(),
         interrupted: false,
+        loss_scale: None,
     };
     let mut progress =
         Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
@@ -256,6 +261,11 @@ fn run(
         fit.history.push(record);
         at = Place { epoch: epoch + 1, step: 0, tally: Tally::default(), seconds: 0.0 };
     }
+    fit.loss_scale = training.plan.loss_scale(gpu)?;
+    if let Some(s) = fit.loss_scale.filter(|s| s.skipped() > 0) {
+        let (label, left, scale) = (&options.label, s.skipped(), s.scale);
+        progress.line(&format!("{label}: {left} updates left out for an overflow, the loss is scaled by {scale}"));
+    }
     // At its end and at Ctrl-C, unless nothing was done; between two updates there is nothing whole to write.
     if let Some(s) = saver.as_ref().filter(|_| here > 0 && whole(at.epoch, at.step)) {
         s.write(gpu, (&training.plan, &training.optimizer), &params, &at, &fit)?;
@@ -265,6 +275,15 @@ fn run(
     }
     progress.finish();
     Ok(fit)
+}
+
+/// The options with the loss scaling that f16 gradients need.
+fn scaled(gpu: &Gpu, options: &FitOptions) -> FitOptions {
+    let mut o = options.clone();
+    if gpu.storage() == Storage::F16 && o.optimizer.scaling.is_none() {
+        o.optimizer = o.optimizer.with_loss_scaling(LossScaling::default());
+    }
+    o
 }
 
 /// A label that is no class would count for nothing in the loss, silently.

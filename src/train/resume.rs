@@ -10,11 +10,11 @@ use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
 use crate::files::hex;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Storage};
 use crate::models::Network;
 use crate::nn::layers::is_statistic;
 use crate::nn::{Optimizer, ParamStore};
-use crate::plan::{Plan, Weights};
+use crate::plan::{LossScale, Plan, SCALE_STATE, Weights};
 use crate::weights::Checkpoint;
 use crate::weights::checkpoint::Array;
 use sha2::{Digest, Sha256};
@@ -87,7 +87,7 @@ impl<'a> Saver<'a> {
         Some(Saver {
             options,
             network,
-            config: config(network, start, classes, fit),
+            config: config(gpu.storage(), network, start, classes, fit),
             micro_batch: fit.batch,
             data: format!("training {}, validation {}", digest(train), digest(validation)),
             adapter: adapter(gpu),
@@ -148,6 +148,10 @@ impl<'a> Saver<'a> {
         c.counters.insert("adapter".into(), self.adapter);
         c.counters.insert(MICRO_BATCH.into(), self.micro_batch as u64);
         store_history(&fit.history, &mut c.counters);
+        if let Some(scale) = plan.loss_scale(gpu)? {
+            let words = scale.words().into_iter().enumerate();
+            c.counters.extend(words.map(|(i, w)| (format!("loss_scale.{i}"), w.to_bits().into())));
+        }
         if let Some(best) = fit.best_epoch {
             c.counters.insert("best.epoch".into(), best.into());
             let accuracy = fit.validation_accuracy.map(|a| ("best.accuracy".into(), a.to_bits()));
@@ -188,6 +192,9 @@ impl<'a> Saver<'a> {
         let tally = Tally::restored(&c.counters).ok_or_else(|| incomplete("the sums of its epoch"))?;
         let history = restored_history(&c.counters).ok_or_else(|| incomplete("its history"))?;
         let number = |name: &str| c.counters.get(name).copied();
+        // Whether there must be one follows from the optimizer, which is part of the configuration.
+        let scale = optimizer.scaling.map(|_| restored_scale(&c.counters).ok_or_else(|| incomplete("its loss scale")));
+        let scale = scale.transpose()?;
         let mut now = params.clone();
         c.restore(&mut now)?;
         let mut best = now.clone();
@@ -197,6 +204,9 @@ impl<'a> Saver<'a> {
             p.ok_or_else(|| incomplete(&format!("a parameter for its best {name}")))?.values.clone_from(&array.values);
         }
         plan.restore_moments(gpu, &c.moments).map_err(|e| Error::format(path, e))?;
+        if let Some(scale) = scale {
+            plan.restore_loss_scale(gpu, &scale)?;
+        }
         plan.weights().take(gpu, &now)?;
         *params = now;
         optimizer.restore(c.optimizer);
@@ -228,9 +238,10 @@ impl Weights {
 
 /// Everything but data and number of epochs that the weights follow from, a line each. Epochs are left out so that a training
 /// can be prolonged: what a schedule depends on is in the schedule.
-fn config(network: &Network, start: &ParamStore, classes: usize, o: &FitOptions) -> String {
+fn config(storage: Storage, network: &Network, start: &ParamStore, classes: usize, o: &FitOptions) -> String {
     // Recomputation is not among them: it changes no bit.
     let lines = [
+        format!("storage = {storage:?}"),
         format!("base = {}", network.describe_base()),
         format!("head = {:?}", network.head),
         format!("classes = {classes}"),
@@ -306,6 +317,14 @@ fn restored_history(counters: &BTreeMap<String, u64>) -> Option<Vec<EpochRecord>
         })
     };
     (0..*counters.get("history")?).map(one).collect()
+}
+
+fn restored_scale(counters: &BTreeMap<String, u64>) -> Option<LossScale> {
+    let mut words = [0.0; 1 + SCALE_STATE];
+    for (i, w) in words.iter_mut().enumerate() {
+        *w = f32::from_bits(u32::try_from(*counters.get(&format!("loss_scale.{i}"))?).ok()?);
+    }
+    LossScale::of_words(words)
 }
 
 #[cfg(test)]
