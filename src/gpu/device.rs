@@ -273,7 +273,12 @@ impl Gpu {
     pub(crate) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.check()?;
-        polled.map(|_| ()).map_err(|e| Error::DeviceLost(format!("{}: waiting failed: {e}", self.info.name)))
+        polled.map(|_| ()).map_err(|e| {
+            // The device's own word may come later: what is asked of it until then fails for this reason, too.
+            let lost = format!("waiting failed: {e}");
+            lock(&self.fault).get_or_insert(Fault::Lost(lost.clone()));
+            Error::DeviceLost(format!("{}: {lost}", self.info.name))
+        })
     }
 
     /// Gives the device up: what still runs on it, and all that comes later, ends with [`Error::DeviceLost`], as if the driver

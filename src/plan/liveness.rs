@@ -145,7 +145,8 @@ impl Packing<'_> {
                     from = from.max(end.next_multiple_of(PART_ALIGN));
                 }
                 let words = slots.words[slot].saturating_sub(from);
-                let growth = a.words.saturating_sub(words);
+                // Aligned, the place may begin behind the slot's end.
+                let growth = (from + a.words).saturating_sub(slots.words[slot]);
                 if growth == 0 || from + a.words <= self.most {
                     best = best.min(Gap { growth, words, slot, first: from });
                 }

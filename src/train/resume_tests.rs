@@ -300,7 +300,8 @@ fn a_lost_device_ends_with_its_exit_code_and_names_the_checkpoint_that_goes_on()
     assert_eq!(e.exit_code(), 7);
     assert!(e.to_string().contains("lost.safetensors"), "{e}");
     // Nothing can be done with it any more, and nothing panics.
-    assert!(matches!(start.upload(&other).map(|_| ()).unwrap_err(), Error::DeviceLost(_)));
+    let e = start.upload(&other).map(|_| ()).unwrap_err();
+    assert!(matches!(e, Error::DeviceLost(_)), "{e:?}");
     let whole = train(&long()).unwrap();
     assert_eq!(facts(&train(&keeping(&path, long())).unwrap()), facts(&whole));
 }
