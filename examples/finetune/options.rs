@@ -1,6 +1,6 @@
 //! The options, as the command line has them, and the network that they ask for.
 
-use radiograd::data::phantom;
+use radiograd::data::{cache, phantom};
 use radiograd::gpu::{AdapterChoice, GpuOptions};
 use radiograd::models::{Head, Network, Pooling};
 use radiograd::papers::detl::parse_size;
@@ -77,7 +77,7 @@ pub struct Options {
     /// Synthetic patients, about two images each; 16 or more.
     #[arg(long)]
     pub patients: Option<usize>,
-    /// Keep no features on disk.
+    /// Keep nothing on disk but what goes to --out.
     #[arg(long)]
     pub no_cache: bool,
     /// Also train through the frozen base, without the cache, and compare: time of an epoch, and the weights bit by bit.
@@ -145,7 +145,8 @@ impl Options {
     /// How to open the device.
     pub fn gpu(&self) -> Result<GpuOptions> {
         let memory = self.memory.as_deref().map(parse_size).transpose()?;
-        Ok(GpuOptions { adapter: AdapterChoice { name: self.adapter.clone() }, memory, ..Default::default() })
+        let cache = (!self.no_cache).then(|| cache::root().ok()).flatten();
+        Ok(GpuOptions { adapter: AdapterChoice { name: self.adapter.clone() }, memory, cache, ..Default::default() })
     }
 
     /// Synthetic patients.

@@ -2,10 +2,13 @@
 
 use super::adapter::{self, AdapterChoice};
 use super::kernel::{Kernel, KernelKey};
+use super::pipelines::PipelineCache;
 use super::storage::Storage;
 use super::tuning::{self, Tuning};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +18,7 @@ pub struct Gpu {
     pub info: wgpu::AdapterInfo,
     /// The limits in force: the adapter's own.
     pub limits: wgpu::Limits,
-    /// The optional features that are switched on (subgroups, timestamps, 64-bit integers, f16).
+    /// The optional features that are switched on (subgroups, timestamps, 64-bit integers, f16, pipeline cache).
     pub features: wgpu::Features,
     /// The row of the tuning table in force.
     pub tuning: Tuning,
@@ -31,6 +34,7 @@ pub struct Gpu {
     pub memory_budget: Option<u64>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
+    pub(crate) pipeline_cache: Option<PipelineCache>,
     kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
     created: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
@@ -51,6 +55,9 @@ pub struct GpuOptions {
     pub guards: bool,
     /// When dispatches and submits are cut.
     pub cutting: Cutting,
+    /// Root of the caches ([`crate::data::cache::root`]): compiled pipelines are kept below it for the next start, where backend
+    /// and driver have something to keep. None keeps nothing on disk.
+    pub cache: Option<PathBuf>,
 }
 
 /// When work is cut in pieces: drivers' watchdogs reset a GPU after about a second or two, and a desktop stutters long
@@ -109,7 +116,8 @@ impl Gpu {
         let useful = wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::SHADER_INT64
-            | wgpu::Features::SHADER_F16;
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::PIPELINE_CACHE;
         let features = adapter.features() & useful;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("radiograd"),
@@ -131,6 +139,7 @@ impl Gpu {
         };
         let from_env = std::env::var("RADIOGRAD_CHECKED").ok().map(|v| v == "1");
         let memory_budget = options.memory.or_else(|| adapter::is_software(&info).then(available_memory).flatten());
+        let pipeline_cache = options.cache.as_ref().and_then(|root| PipelineCache::open(&device, &info, root));
         let checked = options.checked.or(from_env).unwrap_or(cfg!(debug_assertions));
         Ok(Gpu {
             checked,
@@ -144,6 +153,7 @@ impl Gpu {
             storage: Storage::F32,
             device,
             queue,
+            pipeline_cache,
             kernels: Mutex::new(HashMap::new()),
             created: AtomicU64::new(0),
             fault,
@@ -181,6 +191,36 @@ impl Gpu {
         Ok(kernel)
     }
 
+    /// Makes those kernels of `keys` that are not there, side by side, if the row of the tuning table says so. Otherwise
+    /// [`Gpu::kernel`] makes each when it is asked for.
+    ///
+    /// # Errors
+    /// As [`Gpu::kernel`], for the first that fails.
+    pub(crate) fn prepare<'k>(&self, keys: impl Iterator<Item = &'k KernelKey>) -> Result<()> {
+        if !self.tuning.parallel_pipelines {
+            return Ok(());
+        }
+        let mut seen = HashSet::new();
+        let missing: Vec<&KernelKey> = {
+            let there = lock(&self.kernels);
+            keys.filter(|k| !there.contains_key(*k) && seen.insert(*k)).collect()
+        };
+        let made: Vec<Result<Kernel>> = missing.par_iter().map(|k| Kernel::compile(self, k)).collect();
+        for (key, kernel) in missing.into_iter().zip(made) {
+            let kernel = Arc::new(kernel?);
+            self.count_created();
+            lock(&self.kernels).insert(key.clone(), kernel);
+        }
+        self.check()
+    }
+
+    /// Keeps the pipelines that were compiled so far on disk, where that is asked for.
+    pub(crate) fn keep_pipelines(&self) {
+        if let Some(cache) = &self.pipeline_cache {
+            cache.keep_or_say();
+        }
+    }
+
     /// Buffers, bind groups and pipelines made so far: a step of a plan makes none.
     pub fn objects_created(&self) -> u64 {
         self.created.load(Ordering::Relaxed)
@@ -213,6 +253,8 @@ impl Gpu {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&d);
         if let Some(e) = pollster::block_on(scope.pop()) {
+            // A lost device has no room either.
+            self.check()?;
             return Err(Error::Memory(format!("{label}: {size} bytes, {} has no room: {e}", self.info.name)));
         }
         self.count_created();

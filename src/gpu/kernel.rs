@@ -291,7 +291,7 @@ impl Kernel {
                 zero_initialize_workgroup_memory: gpu.checked,
                 ..Default::default()
             },
-            cache: None,
+            cache: gpu.pipeline_cache.as_ref().map(|c| &c.cache),
         });
         Ok(Kernel { pipeline, layout })
     }

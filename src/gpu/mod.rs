@@ -4,6 +4,7 @@ pub mod adapter;
 mod device;
 pub mod half;
 pub mod kernel;
+mod pipelines;
 mod storage;
 pub mod tuning;
 pub mod wgsl;

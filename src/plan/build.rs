@@ -67,7 +67,12 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Pla
         let slot = param_slot(&weights, &draft, *p);
         b.gradients.push((b.grads[slot.chunk], slot.offset as u64 * 4, slot.shape.words() as u64 * 4));
     }
+    let known = gpu.pipelines();
+    gpu.prepare(draft.steps.iter().map(|s| &s.launch.key))?;
     let (dispatches, submits, listing) = dispatches(gpu, &weights, &draft, &b, &reflections, &texels)?;
+    if gpu.pipelines() > known {
+        gpu.keep_pipelines();
+    }
 
     let mut offset = 0;
     let mut inputs = Vec::new();

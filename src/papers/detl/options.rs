@@ -66,7 +66,7 @@ pub struct Options {
     /// Folder for the results.
     #[arg(long, value_name = "DIR", default_value = "out/detl")]
     pub out: PathBuf,
-    /// Folder for decoded images and for what the frozen base computes; none keeps nothing.
+    /// Folder for decoded images, for what the frozen base computes and for compiled pipelines; none keeps nothing.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     /// Count and skip damaged images instead of stopping.
@@ -187,7 +187,7 @@ impl Options {
     pub fn gpu(&self) -> Result<GpuOptions> {
         let memory = self.memory.as_deref().map(parse_size).transpose()?;
         let adapter = AdapterChoice { name: self.adapter.clone() };
-        Ok(GpuOptions { adapter, memory, ..Default::default() })
+        Ok(GpuOptions { adapter, memory, cache: self.cache.clone(), ..Default::default() })
     }
 }
 
