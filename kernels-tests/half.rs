@@ -260,7 +260,7 @@ fn same_seed_same_bits() {
     assert_eq!((&one.losses, one.params.digest(), one.scale), (&again.losses, again.params.digest(), again.scale));
     count("trainings compared bit by bit", 1);
     // Tensors larger than a binding: images in windows, whose parts begin at multiples of 256 bytes of f16.
-    let cutting = Cutting { binding: 30_000, ..Cutting::default() };
+    let cutting = Cutting { binding: 40_000, ..Cutting::default() };
     let cut = half(GpuOptions { checked: Some(true), cutting, ..GpuOptions::default() });
     let cut = train(&cut.unwrap_or_else(|e| panic!("{e}")), &o, 0..4, &nothing);
     for (x, y) in cut.losses.iter().zip(&again.losses) {
