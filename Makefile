@@ -21,7 +21,7 @@ demo: driver
 	$(DEMO)
 
 test: driver
-	$(CARGO) test --no-fail-fast
+	$(CARGO) test --all-features --no-fail-fast
 
 bench: driver
 	$(CARGO) bench $(BENCHES)

@@ -75,5 +75,6 @@ fn push(rows: &mut Vec<Row>, name: &str, line: &str, ms: f64, arithmetic: bool) 
         gflops: before("GFLOP") / ms * 1e3,
         gbytes: before("MB") / ms,
         arithmetic,
+        more: serde_json::Value::Null,
     });
 }

@@ -69,6 +69,7 @@ fn main() {
                         gflops: of("gflop") / ms * 1e3,
                         gbytes: 0.0,
                         arithmetic: true,
+                        more: v,
                     });
                 }
                 Err(e) => {
@@ -84,7 +85,7 @@ fn main() {
     notes.iter().for_each(|n| println!("{n}"));
 }
 
-/// A row of the table for `benches/RESULTS.md`; the memory goes into the JSON with it.
+/// A row of the table for `benches/RESULTS.md`.
 fn note(name: &str, v: &Value, peak: f64) -> String {
     let of = |key: &str| v[key].as_f64().unwrap_or(f64::NAN);
     let speed = of("gflop") / of("ms") * 1e3;

@@ -1,5 +1,9 @@
-//! Compares this engine with PyTorch through fixtures: `cargo run --release --example parity -- DIR [FILTER]`.
+//! Compares this engine with PyTorch through fixtures: `cargo run --release --example parity -- DIR [FILTER] [--f16]`.
 //! One line a case: name, quantities, the worst error and its tolerance, ok or FAIL. Exit code 1 on failure.
+//!
+//! With --f16 activations are stored as 16-bit floats. The fixtures' tolerances are those of f32, so what is printed then is
+//! the largest error relative to
+//! the largest element, and nothing passes or fails.
 
 #[path = "../kernels-tests/fixtures.rs"]
 mod fixtures;
@@ -24,11 +28,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool, Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
+    let f16 = std::env::args().any(|a| a == "--f16");
+    let mut arguments = std::env::args().skip(1).filter(|a| a != "--f16");
     let folder = arguments.next().map(PathBuf::from).or_else(fixtures::folder);
     let folder = folder.ok_or("usage: parity DIR [FILTER], where DIR holds the fixtures")?;
     let filter = arguments.next().unwrap_or_default();
-    let gpu = radiograd::Gpu::new()?;
+    let gpu = radiograd::Gpu::new()?.with_storage(radiograd::Storage::f16(f16))?;
     eprintln!("on {}", gpu.describe());
     let (mut passed, mut failed, mut missing, mut quantities) = (0, 0, 0, 0);
     for f in fixtures::read_all(&folder)?.iter().filter(|f| f.name.contains(&filter)) {
@@ -36,6 +41,15 @@ fn run() -> Result<bool, Box<dyn std::error::Error>> {
             Outcome::Unsupported(what) => {
                 missing += 1;
                 println!("{:36} not supported yet: {what}", f.name);
+            }
+            Outcome::Compared(r) if f16 => {
+                let part = |what: &str, gradients: bool| {
+                    r.worst_relative(gradients).map(|(name, off)| format!("  {what} {off:.1e} ({name})"))
+                };
+                let parts = [part("results", false), part("gradients", true)].into_iter().flatten();
+                println!("{:36} {:3} quantities{}", f.name, r.quantities, parts.collect::<String>());
+                quantities += r.quantities;
+                passed += 1;
             }
             Outcome::Compared(r) => {
                 let worst = r.worst.as_ref().map_or(String::new(), |(name, d)| format!("{d} ({name})"));

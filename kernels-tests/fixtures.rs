@@ -184,6 +184,8 @@ pub struct Distance {
     pub tolerance: f64,
     /// Numbers compared.
     pub numbers: usize,
+    /// The largest error of an element, and the largest element; of the norm where no element is stored.
+    pub element: (f64, f64),
 }
 
 impl Distance {
@@ -216,12 +218,21 @@ impl Quantity<'_> {
         if got.len() != size {
             return Distance { ratio: f64::NAN, error: f64::NAN, ..d };
         }
+        let listed = |values: &str| numbers(&q[values]).into_iter().map(f64::abs).fold(0.0, f64::max);
+        let largest = q["max"].as_f64().unwrap_or(0.0).max(listed("values")).max(listed("val"));
         let tolerance = q["tol"].as_f64();
         if let Some(t) = tolerance {
             numbers(&q["values"]).iter().zip(got).for_each(|(w, g)| take(*g, *w, t));
             let at = sizes(&q["idx"]);
             at.iter().zip(numbers(&q["val"])).for_each(|(i, w)| take(got.get(*i).copied().unwrap_or(f64::NAN), w, t));
         }
+        let listed = numbers(&q["values"]).into_iter().zip(got.iter().copied());
+        let places = sizes(&q["idx"]).into_iter().map(|i| got.get(i).copied().unwrap_or(f64::NAN));
+        let off = listed.chain(numbers(&q["val"]).into_iter().zip(places)).map(|(w, g)| (g - w).abs());
+        // Written so that NaN stays.
+        let off = off.fold(0.0, |a: f64, b| if b.is_nan() || b > a { b } else { a });
+        let norm = (got.iter().map(|g| g * g).sum::<f64>().sqrt() - q["l2"].as_f64().unwrap_or(0.0)).abs();
+        let element = if largest > 0.0 { (off, largest) } else { (norm, q["l2"].as_f64().unwrap_or(0.0)) };
         let sum = |f: &dyn Fn(f64) -> f64| got.iter().map(|g| f(*g)).sum::<f64>();
         if let (Some(w), Some(t)) = (q["l2"].as_f64(), q["l2_tol"].as_f64()) {
             take(sum(&|g| g * g).sqrt(), w, t);
@@ -229,7 +240,7 @@ impl Quantity<'_> {
         if let (Some(w), Some(t)) = (q["mean"].as_f64(), q["mean_tol"].as_f64()) {
             take(sum(&|g| g) / size as f64, w, t);
         }
-        d
+        Distance { element, ..d }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod clipping;
 mod fixtures;
+mod half;
 mod modes;
 mod norm;
 mod parity;
@@ -96,7 +97,7 @@ fn main() {
     let wanted = |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
     let tests: Vec<Test> = lists
         .into_iter()
-        .chain([rules::TESTS, norm::TESTS, clipping::TESTS, transfer::TESTS])
+        .chain([rules::TESTS, norm::TESTS, clipping::TESTS, transfer::TESTS, half::TESTS])
         .flatten()
         .copied()
         .filter(|t| wanted(t.0))

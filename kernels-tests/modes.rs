@@ -4,7 +4,11 @@ use crate::{Test, count, gpu, open, say};
 use radiograd::GpuOptions;
 use radiograd::gpu::Cutting;
 use radiograd::gpu::tuning::{Core, TABLE};
-use radiograd::selftest::cases::{Case, Tail, bias, conv, dense, max_pool, relu, table};
+use radiograd::ops::Window;
+use radiograd::selftest::cases::{
+    After, Case, Tail, avg_pool, batch_norm, bias, concat, conv, conv_norm, conv_relu_pool, dense, depthwise,
+    global_avg_pool, max_pool, multiply, normalize, relu, residual, resize, slice, table, zero_pad,
+};
 use radiograd::selftest::{check, compute};
 
 pub const TESTS: &[Test] = &[
@@ -12,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("modes::every_tuning_row", every_tuning_row),
     ("modes::cut_dispatches_give_the_same_bits", cut_dispatches_give_the_same_bits),
     ("modes::weights_larger_than_a_binding", weights_larger_than_a_binding),
+    ("modes::batches_larger_than_a_binding", batches_larger_than_a_binding),
 ];
 
 fn bits(outputs: &[Vec<f32>]) -> Vec<u32> {
@@ -126,8 +131,43 @@ fn weights_larger_than_a_binding() {
                 count("operations x directions with weights larger than a binding", 1);
             }
         }
-        // Activations are not: refused, with the figures.
-        let refused = check(&small, &relu([1, 4, 33, 17])).expect_err("8976 bytes in one binding of 4096");
-        assert!(refused.to_string().contains("8976") && refused.to_string().contains("4096"), "{refused}");
+    }
+}
+
+/// A batch larger than a binding goes through window by window, two images at a time and then one: forward, gradients, and
+/// gradients that are sums over the batch.
+fn batches_larger_than_a_binding() {
+    let cutting = Cutting { binding: 1 << 14, ..Cutting::default() };
+    let small = open(GpuOptions { checked: Some(true), guards: true, cutting, ..GpuOptions::default() });
+    let (x, window) = ([5, 4, 32, 16], Window { size: [2, 2], stride: [2, 2], padding: [0; 4] });
+    for case in [
+        conv(x, 4, [3, 3], [1, 1], [1; 4], Tail::Relu),
+        conv(x, 4, [3, 3], [2, 2], [0, 1, 0, 1], Tail::Bias),
+        conv(x, 8, [1, 1], [1, 1], [0; 4], Tail::Plain),
+        conv_norm(x, 4, [3, 3], [1, 1], [1; 4], After::Skip),
+        conv_relu_pool(x, 4, window, true),
+        normalize(x, true, After::Relu),
+        depthwise(x, 1, [3, 3], [1, 1], [1; 4], true),
+        max_pool(x, Window { size: [3, 3], stride: [2, 2], padding: [1; 4] }),
+        avg_pool(x, window, false),
+        relu(x),
+        bias(x),
+        residual(x),
+        multiply(x),
+        concat([5, 32, 8], [4, 8, 3]),
+        slice([5, 8, 32, 8], 4, 4),
+        resize(x, [16, 16], false),
+        zero_pad(x, [0, 0, 0, 16], false),
+        global_avg_pool([5, 64, 8, 8]),
+    ] {
+        for r in check(&small, &case).unwrap_or_else(|e| panic!("{}: {e}", case.name)) {
+            assert!(r.ok, "{} / {}: {}", r.name, r.direction, r.note);
+            count("operations x directions with batches larger than a binding", 1);
+        }
+    }
+    // One image must fit, and batch norm's statistics want the whole batch: refused, with the figures.
+    for case in [relu([1, 4, 65, 17]), batch_norm(x, true, After::Nothing)] {
+        let refused = check(&small, &case).expect_err("more than a binding of 16384 bytes");
+        assert!(refused.to_string().contains("16384"), "{refused}");
     }
 }

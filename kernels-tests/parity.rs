@@ -29,6 +29,8 @@ pub struct Report {
     pub failed: Vec<String>,
     /// Quantities that this engine does not compute.
     pub skipped: Vec<String>,
+    /// Of each quantity its part, its name, its largest error and its largest element.
+    pub elements: Vec<(String, String, f64, f64)>,
 }
 
 impl Report {
@@ -38,6 +40,7 @@ impl Report {
         let d = q.distance(got);
         self.quantities += 1;
         self.numbers += d.numbers;
+        self.elements.push((part.to_string(), name.to_string(), d.element.0, d.element.1));
         if !d.ok() {
             self.failed.push(format!("{part}.{name}: {d}"));
         }
@@ -50,6 +53,16 @@ impl Report {
     /// [`Report::take`] of f32 numbers.
     pub fn take32(&mut self, f: &Fixture, part: &str, name: &str, got: &[f32]) {
         self.take(f, part, name, &got.iter().map(|v| f64::from(*v)).collect::<Vec<_>>());
+    }
+
+    /// The worst quantity of the gradients, or of all else, and its error relative to its largest element (or to a thousandth
+    /// of the largest of its part: some gradients are zero in exact arithmetic). NaN is worse than any number.
+    pub fn worst_relative(&self, gradients: bool) -> Option<(&str, f64)> {
+        let floor = |part: &str| self.elements.iter().filter(|e| e.0 == part).map(|e| 1e-3 * e.3).fold(0.0, f64::max);
+        let is_gradient = |e: &(String, String, f64, f64)| e.0.ends_with("gradients") || e.1 == "train_dinput";
+        let mine = self.elements.iter().filter(|e| is_gradient(e) == gradients);
+        let mine = mine.map(|e| (e.1.as_str(), e.2 / e.3.max(floor(&e.0)).max(f64::MIN_POSITIVE)));
+        mine.reduce(|a, b| if b.1.is_nan() || b.1 > a.1 { b } else { a })
     }
 
     pub fn ok(&self) -> bool {

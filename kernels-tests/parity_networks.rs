@@ -7,7 +7,7 @@ use radiograd::models::{Activation, Head, Hidden, Network, Pooling};
 use radiograd::nn::{Layers, ParamStore, Trainable};
 use radiograd::ops::{BinaryCrossEntropy, Smoothing};
 use radiograd::plan::{HYPER, Update};
-use radiograd::{Error, Feed, Gpu, Graph, Plan, PlanSpec, Shape, Tensor};
+use radiograd::{Error, Feed, Gpu, Graph, Plan, PlanSpec, Shape, Storage, Tensor};
 use std::rc::Rc;
 
 /// A recorded network with its loss.
@@ -104,6 +104,15 @@ fn trainable<'g>(graph: &'g Graph) -> Vec<Tensor<'g>> {
     graph.params().iter().filter(|p| p.2).map(|(n, s, t)| graph.param(n, *s, *t)).collect()
 }
 
+/// What gradients are multiplied with on their way through f16: without it small ones vanish, as in any training with f16.
+fn scale(gpu: &Gpu) -> f32 {
+    if gpu.storage() == Storage::F16 { 8192.0 } else { 1.0 }
+}
+
+fn unscaled(gpu: &Gpu, gradient: &[f32]) -> Vec<f32> {
+    gradient.iter().map(|g| g / scale(gpu)).collect()
+}
+
 /// Forward and backward in both modes and Grad-CAM of one batch, as far as the fixture has them.
 ///
 /// # Errors
@@ -147,6 +156,7 @@ fn inference(gpu: &Gpu, f: &Fixture, network: &Network, report: &mut Report) -> 
     let mut outputs = vec![net.logits, net.features, slope.global_avg_pool(), maps[0], maps[1]];
     let dlogits = graph.input("dlogits", net.logits.shape());
     let given = fixtures::unit(f.seed(), "dlogits", n * classes);
+    let given: Vec<f32> = given.into_iter().map(|v| v * scale(gpu)).collect();
     let mut feeds = vec![(net.x, Feed::F32(&data.images)), (one_hot, Feed::F32(&picked))];
     let wanted = !f.names("eval_gradients").is_empty();
     let params = trainable(&graph);
@@ -160,7 +170,7 @@ fn inference(gpu: &Gpu, f: &Fixture, network: &Network, report: &mut Report) -> 
     names.iter().zip(&got).for_each(|(n, g)| report.take32(f, "outputs", n, g));
     if wanted {
         for (p, g) in params.iter().zip(&got[names.len()..]) {
-            report.take32(f, "eval_gradients", &graph.describe(p.id).name, g);
+            report.take32(f, "eval_gradients", &graph.describe(p.id).name, &unscaled(gpu, g));
         }
     }
     Ok(names)
@@ -174,7 +184,8 @@ fn training_step(gpu: &Gpu, f: &Fixture, network: &Network, report: &mut Report)
     let store = parameters(&graph, f)?;
     let params = trainable(&graph);
     let wrt: Vec<Tensor> = [net.x].into_iter().chain(params.iter().copied()).collect();
-    let gradients: Vec<Tensor> = net.loss.gradients(&wrt).into_iter().flatten().collect();
+    let factor = graph.input("factor", Shape::flat(1));
+    let gradients: Vec<Tensor> = net.loss.gradients_with(factor, &wrt).into_iter().flatten().collect();
     if gradients.len() != wrt.len() {
         return Err(malformed(f, "a parameter has no gradient"));
     }
@@ -193,7 +204,10 @@ fn training_step(gpu: &Gpu, f: &Fixture, network: &Network, report: &mut Report)
     let mut plan = Plan::compile(gpu, &graph, &weights, &spec)?;
     let mut feeds = vec![(net.x, Feed::F32(&data.images)), (net.labels, Feed::U32(&data.labels))];
     feeds.extend(masks.iter().map(|(t, m)| (*t, Feed::F32(m))));
-    let got = plan.run(gpu, &feeds)?;
+    let factors = [scale(gpu)];
+    feeds.push((factor, Feed::F32(&factors)));
+    let mut got = plan.run(gpu, &feeds)?;
+    got[3..].iter_mut().for_each(|g| *g = unscaled(gpu, g));
     names.iter().zip(&got).for_each(|(n, g)| report.take32(f, "outputs", n, g));
     for (p, g) in params.iter().zip(&got[names.len()..]) {
         report.take32(f, "gradients", &graph.describe(p.id).name, g);

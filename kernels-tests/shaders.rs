@@ -5,9 +5,9 @@ use crate::uniformity;
 use crate::{Test, count, say};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use radiograd::gpu::tuning::{TABLE, Tuning};
-use radiograd::gpu::{KernelKey, kernel};
+use radiograd::gpu::{KernelKey, half, kernel};
 use radiograd::nn::{Convention, Optimizer, Rule};
-use radiograd::plan::update_kernels;
+use radiograd::plan::{LossScaling, update_kernels};
 use radiograd::selftest::{cases, kernels};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -47,21 +47,32 @@ fn optimizers() -> Vec<KernelKey> {
     let each = rules.into_iter().flat_map(|r| conventions.map(|c| Optimizer::new(r).with_convention(c)));
     // Each by itself, clipped, and accumulating.
     let each = each.flat_map(|o| [o.clone(), o.clone().with_clip_norm(1.0), o.with_accumulation(3)]);
+    let each = each.flat_map(|o| [o.clone(), o.with_loss_scaling(LossScaling::default())]);
     each.flat_map(|o| update_kernels(&o, 4096, TABLE[0])).collect()
 }
 
 /// Validates; panics with naga's words.
 fn validate(module: &naga::Module, what: &str) -> ModuleInfo {
-    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_INT64;
+    let capabilities = Capabilities::SUBGROUP | Capabilities::SHADER_INT64 | Capabilities::SHADER_FLOAT16;
     Validator::new(ValidationFlags::all(), capabilities).validate(module).unwrap_or_else(|e| panic!("{what}: {e:?}"))
 }
 
+/// The same kernel with every binding as f16 that can be.
+fn narrow(key: &KernelKey) -> Option<KernelKey> {
+    let (module, _) = kernel::parse(key).ok()?;
+    let half = half::eligible(&module);
+    (half != 0).then(|| KernelKey { half, ..key.clone() })
+}
+
 fn every_kernel_is_portable() {
-    let keys = all();
+    let mut keys = all();
+    let narrow: Vec<KernelKey> = keys.iter().filter_map(narrow).collect();
+    count("kernel variants with f16 bindings", narrow.len());
+    keys.extend(narrow);
     let mut skipped: BTreeMap<String, usize> = BTreeMap::new();
     let (mut msl, mut hlsl, mut guarded) = (0, 0, 0);
     for key in &keys {
-        let what = format!("{} / {} {:?}", key.source.file, key.entry, key.params);
+        let what = format!("{} / {} {:?} f16 {:b}", key.source.file, key.entry, key.params, key.half);
         let (module, _) = kernel::parse(key).unwrap_or_else(|e| panic!("{what}: {e}"));
         let info = validate(&module, &what);
         let report = uniformity::check(&module).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -98,8 +109,8 @@ fn to_msl(module: &naga::Module, info: &ModuleInfo) -> Result<(), String> {
 
 fn to_hlsl(module: &naga::Module, info: &ModuleInfo) -> Result<(), String> {
     use naga::back::hlsl;
-    // Wave operations and 64-bit integers need shader model 6.0, which wgpu compiles with DXC.
-    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..hlsl::Options::default() };
+    // Wave operations and 64-bit integers need shader model 6.0, 16-bit floats 6.2; wgpu compiles them with DXC.
+    let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..hlsl::Options::default() };
     let pipeline = hlsl::PipelineOptions::default();
     let mut text = String::new();
     let mut writer = hlsl::Writer::new(&mut text, &options, &pipeline);

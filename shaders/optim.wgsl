@@ -7,7 +7,7 @@
 //             p -= a m / (sqrt(v) c + eps)          a, c by convention (Kingma & Ba, arXiv:1412.6980)
 //   nadam     p -= (a m + b g) / (sqrt(v c) + eps)  (Dozat 2016)
 //   rmsprop   v = RHO v + (1 - RHO) g^2   p -= lr g / (sqrt(v) + eps), Keras: / sqrt(v + eps)
-// CLIP: g *= clip first, the coefficient of square_sum.wgsl. L2: g += decay p first. AdamW: p *= 1 - lr decay first. Moments below 1e-30 are set to zero: a dead unit's would end as a
+// CLIP: g *= clip first, the coefficient of square_sum.wgsl. SCALED: that of loss_scale.wgsl, and nothing changes in a step that is left out. L2: g += decay p first. AdamW: p *= 1 - lr decay first. Moments below 1e-30 are set to zero: a dead unit's would end as a
 // denormal after some 760 steps, and denormals make multiplications 100 times slower on a CPU.
 // Grid: one workgroup of 256 for 1,024 quads. Limited by memory bandwidth.
 #import elementwise
@@ -30,6 +30,7 @@ struct Params { grid_first: u32, grid_width: u32, grid_count: u32, quads: u32 }
 #end
 #param NESTEROV = 0
 #param KERAS = 0
+#param SCALED = 0
 
 fn flush(v: vec4<f32>) -> vec4<f32> {
     return select(v, vec4<f32>(), abs(v) < vec4<f32>(1e-30));
@@ -100,6 +101,9 @@ fn rmsprop(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l
 #end
     // A cut dispatch laid out in two dimensions has surplus groups: they would apply the next piece's step twice.
     if (grid_group(wg) >= p.grid_count) { return; }
+#if SCALED
+    if (clip[0].z == 0.0) { return; }
+#end
     let begin = first_quad(wg, l);
 #for I in 0..4
     if (begin + {I*256}u < p.quads) { update(begin + {I*256}u); }

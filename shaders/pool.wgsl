@@ -13,6 +13,7 @@
 //   global_avg_pool / global_avg_pool_grad: mean over all pixels of an image, and its gradient.
 //   global_max_pool / global_max_pool_grad: maximum over all pixels, and dy at the pixel that won; `won` is that pixel's
 //                  row-major index as f32, which is exact below 2^24. The first of equals wins, NaN over everything.
+// y of max_pool and avg_pool, and m of max_pool_grad, may be channels of wider images: a stride and an offset.
 // Limited by memory bandwidth. Source: PyTorch's MaxPool2d and AvgPool2d documentation for the conventions.
 #import pixels
 #import cell
@@ -31,6 +32,12 @@ struct Params {
     other_rows: u32, other_columns: u32, pad_top: u32, pad_left: u32,
 #if max_pool_grad && APART
     height: u32, width: u32, // of dx
+#end
+#if max_pool || avg_pool
+    out_stride: u32, out_offset: u32, // pixel i of y is at out_offset + i * out_stride
+#end
+#if max_pool_grad && MASK
+    mask_stride: u32, mask_offset: u32, // likewise of m
 #end
 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -75,7 +82,7 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
     let h = t.row * SH - p.pad_top;
     let line = p.other_columns * p.channel_quads;
     let begin = (t.image * p.other_rows + h) * line + t.quad;
-    let to = (t.image * p.rows + t.row) * p.columns * p.channel_quads + t.quad;
+    let pixel = (t.image * p.rows + t.row) * p.columns;
     for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
             let w = t.column * SW - p.pad_left;
@@ -115,9 +122,8 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
             }
 #end
 #end
-            let at = to + t.column * p.channel_quads;
-            y[at] = cell(best);
-            windows[at] = pack_winners(won);
+            y[p.out_offset + (pixel + t.column) * p.out_stride + t.quad] = cell(best);
+            windows[(pixel + t.column) * p.channel_quads + t.quad] = pack_winners(won);
         }
         t.column += 64u >> p.lane_bits;
     }
@@ -146,11 +152,11 @@ fn max_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
 #end
 
 #if max_pool_grad
-// dy of a cell where the window's maximum passed the ReLU.
-fn masked_dy(at: u32) -> Numbers {
-    var d = numbers(dy[at]);
+// dy of cell `quad` of a pixel where the window's maximum passed the ReLU.
+fn masked_dy(pixel: u32, quad: u32) -> Numbers {
+    var d = numbers(dy[pixel * p.channel_quads + quad]);
 #if MASK
-    let y = numbers(m[at]);
+    let y = numbers(m[p.mask_offset + pixel * p.mask_stride + quad]);
 #for H in 0..QUADS
     d[{H}] = select(vec4<f32>(), d[{H}], y[{H}] > vec4<f32>());
 #end
@@ -179,9 +185,9 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
                 let r = h - row * SH;
                 let s = w - column * SW;
                 if (row < p.other_rows && column < p.other_columns && r < R && s < S) {
-                    let at = ((t.image * p.other_rows + row) * p.other_columns + column) * p.channel_quads + t.quad;
-                    let won = winners(windows[at]);
-                    let d = masked_dy(at);
+                    let pixel = (t.image * p.other_rows + row) * p.other_columns + column;
+                    let won = winners(windows[pixel * p.channel_quads + t.quad]);
+                    let d = masked_dy(pixel, t.quad);
 #for H in 0..QUADS
                     sum[{H}] += select(vec4<f32>(), d[{H}], won[{H}] == vec4<u32>(r * S + s));
 #end
@@ -206,18 +212,18 @@ fn max_pool_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
     var t = spot(wg, l);
     if (t.quad >= p.channel_quads) { return; }
     let line = p.width * p.channel_quads;
-    let begin = (t.image * p.other_rows + t.row) * p.other_columns * p.channel_quads + t.quad;
+    let begin = (t.image * p.other_rows + t.row) * p.other_columns;
     let to = (t.image * p.height + t.row * SH) * line + t.quad;
     for (var i = 0u; i < p.repeat; i++) {
         if (t.column < p.columns) {
 #if RAGGED
             let inside = t.row < p.other_rows && t.column < p.other_columns;
-            let at = select(0u, begin + t.column * p.channel_quads, inside);
+            let pixel = select(0u, begin + t.column, inside);
 #else
-            let at = begin + t.column * p.channel_quads;
+            let pixel = begin + t.column;
 #end
-            let d = masked_dy(at);
-            let won = winners(windows[at]);
+            let d = masked_dy(pixel, t.quad);
+            let won = winners(windows[pixel * p.channel_quads + t.quad]);
             let first = to + t.column * SW * p.channel_quads;
 #for A in 0..R
 #for B in 0..S
@@ -282,8 +288,8 @@ fn avg_pool(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) 
                     }
                 }
             }
-            let at = ((t.image * p.rows + t.row) * p.columns + t.column) * p.channel_quads + t.quad;
-            y[at] = sum / count(t.row, t.column, p.other_rows, p.other_columns);
+            let pixel = (t.image * p.rows + t.row) * p.columns + t.column;
+            y[p.out_offset + pixel * p.out_stride + t.quad] = sum / count(t.row, t.column, p.other_rows, p.other_columns);
         }
         t.column += 64u >> p.lane_bits;
     }

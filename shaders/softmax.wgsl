@@ -17,35 +17,50 @@
 struct Params { grid_first: u32, grid_width: u32, grid_count: u32, rows: u32, classes: u32, pitch: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 #end
-#if softmax
+#if softmax || log_softmax
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+#end
+#if softmax_grad || log_softmax_grad
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+#end
+#if softmax || log_softmax || cross_entropy || cross_entropy_grad
+// The largest of the row of x that starts at `at`.
+fn row_max(at: u32) -> f32 {
+    var top = x[at];
+    for (var k = 1u; k < p.classes; k++) { top = max(top, x[at + k]); }
+    return top;
+}
+// sum(exp(x - top)) over that row.
+fn row_sum(at: u32, top: f32) -> f32 {
+    var sum = 0.0;
+    for (var k = 0u; k < p.classes; k++) { sum += exp(x[at + k] - top); }
+    return sum;
+}
+#end
+#if softmax
 @compute @workgroup_size(64)
 fn softmax(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     let n = grid_group(wg) * 64u + l.x;
     if (n >= p.rows) { return; }
     let at = n * p.pitch;
-    var top = x[at];
-    for (var k = 1u; k < p.classes; k++) { top = max(top, x[at + k]); }
-    var sum = 0.0;
-    for (var k = 0u; k < p.classes; k++) { sum += exp(x[at + k] - top); }
+    let top = row_max(at);
+    let sum = row_sum(at, top);
     for (var k = 0u; k < p.pitch; k++) {
         if (k < p.classes) { y[at + k] = exp(x[at + k] - top) / sum; } else { y[at + k] = 0.0; }
     }
 }
 #end
 #if log_softmax
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @compute @workgroup_size(64)
 fn log_softmax(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     let n = grid_group(wg) * 64u + l.x;
     if (n >= p.rows) { return; }
     let at = n * p.pitch;
-    var top = x[at];
-    for (var k = 1u; k < p.classes; k++) { top = max(top, x[at + k]); }
-    var sum = 0.0;
-    for (var k = 0u; k < p.classes; k++) { sum += exp(x[at + k] - top); }
+    let top = row_max(at);
+    let sum = row_sum(at, top);
     let log_sum = log(sum);
     for (var k = 0u; k < p.pitch; k++) {
         // The difference to the maximum stays exact where logits are large.
@@ -54,9 +69,6 @@ fn log_softmax(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_i
 }
 #end
 #if log_softmax_grad
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read> y: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 @compute @workgroup_size(64)
 fn log_softmax_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     let n = grid_group(wg) * 64u + l.x;
@@ -70,9 +82,6 @@ fn log_softmax_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
 }
 #end
 #if softmax_grad
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read> y: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 @compute @workgroup_size(64)
 fn softmax_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     let n = grid_group(wg) * 64u + l.x;
@@ -93,15 +102,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
-#end
-#if cross_entropy
 #if WEIGHTS
 @group(0) @binding(3) var<storage, read> weights: array<f32>;
-@group(0) @binding(4) var<storage, read_write> loss: array<f32>;
-@group(0) @binding(5) var<storage, read_write> per: array<f32>;
-#else
-@group(0) @binding(3) var<storage, read_write> loss: array<f32>;
-@group(0) @binding(4) var<storage, read_write> per: array<f32>;
 #end
 // What a row counts in the mean.
 fn share(label: u32) -> f32 {
@@ -111,6 +113,15 @@ fn share(label: u32) -> f32 {
     return 1.0;
 #end
 }
+#end
+#if cross_entropy
+#if WEIGHTS
+@group(0) @binding(4) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(5) var<storage, read_write> per: array<f32>;
+#else
+@group(0) @binding(3) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(4) var<storage, read_write> per: array<f32>;
+#end
 // One workgroup for all rows; thread 0 adds the rows' losses in order.
 @compute @workgroup_size(64)
 fn cross_entropy(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
@@ -121,10 +132,8 @@ fn cross_entropy(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
             let t = labels[n];
             if (t < p.classes) {
                 let at = n * p.pitch;
-                var top = x[at];
-                for (var k = 1u; k < p.classes; k++) { top = max(top, x[at + k]); }
-                var sum = 0.0;
-                for (var k = 0u; k < p.classes; k++) { sum += exp(x[at + k] - top); }
+                let top = row_max(at);
+                let sum = row_sum(at, top);
                 // Differences to the maximum stay exact where logits are large.
                 let log_sum = log(sum);
                 for (var k = 0u; k < p.classes; k++) {
@@ -155,21 +164,12 @@ fn cross_entropy(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation
 #end
 #if cross_entropy_grad
 #if WEIGHTS
-@group(0) @binding(3) var<storage, read> weights: array<f32>;
 @group(0) @binding(4) var<storage, read> dloss: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 #else
 @group(0) @binding(3) var<storage, read> dloss: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
 #end
-// What a row counts in the mean.
-fn share(label: u32) -> f32 {
-#if NORMALIZE
-    return weights[label];
-#else
-    return 1.0;
-#end
-}
 @compute @workgroup_size(64)
 fn cross_entropy_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id) l: vec3<u32>) {
     let n = grid_group(wg) * 64u + l.x;
@@ -180,10 +180,8 @@ fn cross_entropy_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invoc
     }
     let at = n * p.pitch;
     let t = labels[n];
-    var top = x[at];
-    for (var k = 1u; k < p.classes; k++) { top = max(top, x[at + k]); }
-    var sum = 0.0;
-    for (var k = 0u; k < p.classes; k++) { sum += exp(x[at + k] - top); }
+    let top = row_max(at);
+    let sum = row_sum(at, top);
     var scale = select(0.0, dloss[0] / select(1.0, count, count > 0.0), t < p.classes);
 #if WEIGHTS
     scale *= weights[min(t, p.classes - 1u)];

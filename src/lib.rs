@@ -61,6 +61,6 @@ pub mod train;
 pub mod weights;
 
 pub use error::{Error, Result};
-pub use gpu::{Gpu, GpuOptions};
+pub use gpu::{Gpu, GpuOptions, Storage};
 pub use graph::{Graph, Shape, Tensor};
 pub use plan::{Feed, Plan, PlanSpec, Weights};

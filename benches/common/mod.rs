@@ -92,6 +92,8 @@ pub struct Row {
     pub gbytes: f64,
     /// Whether arithmetic or bytes bound it.
     pub arithmetic: bool,
+    /// What else belongs to it, for the JSON; null where nothing does.
+    pub more: serde_json::Value,
 }
 
 /// `--smoke` (CI): every bench once and small; its figures mean nothing.
@@ -190,7 +192,7 @@ pub fn report(bench: &str, gpu: &Gpu, c: &Ceilings, rows: &[Row]) {
             r.gbytes,
             100.0 * share
         );
-        json_rows.push(json!({"case": r.name, "kernel": r.kernel, "ms": r.ms, "gflops": r.gflops, "gbytes": r.gbytes, "share": share, "of": what}));
+        json_rows.push(json!({"case": r.name, "kernel": r.kernel, "ms": r.ms, "gflops": r.gflops, "gbytes": r.gbytes, "share": share, "of": what, "more": r.more}));
     }
     let all = json!({"bench": bench, "adapter": gpu.describe(), "tuning": gpu.tuning.name, "smoke": smoke(),
         "fma_gflops": c.gflops, "copy_gbytes": c.gbytes, "rows": json_rows});

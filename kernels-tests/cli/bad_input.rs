@@ -36,6 +36,8 @@ fn summaries_of_what_cannot_be() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     refused(d, &["summary", "resnet5"], 2, &["'resnet5'", "did you mean 'resnet50'", "zhong_dcnn"]);
+    let optimizer = ["summary", "resnet50", "--train", "--optimizer", "nadan"];
+    refused(d, &optimizer, 2, &["no optimizer 'nadan'; did you mean 'Nadam'"]);
     let layer = ["summary", "vgg16", "--train", "--trainable", "features.82.*"];
     refused(d, &layer, 2, &["no parameter matches 'features.82.*'", "did you mean 'features."]);
     refused(d, &["summary", "vgg16", "--input", "3x16x16"], 2, &["a side of 16 pixels", "32 to 1024"]);

@@ -1,10 +1,14 @@
 //! `radiograd predict`.
 
 use crate::{image, model, ok, radiograd};
-use radiograd::models::{Network, Preprocess};
-use radiograd::train::Normalize;
-use radiograd::weights::{self, Metadata, Scaling};
-use std::path::Path;
+use radiograd::Gpu;
+use radiograd::data::planes::{LoadOptions, load_planes};
+use radiograd::models::{Head, Network, Pooling, Preprocess};
+use radiograd::nn::Trainable;
+use radiograd::train::{FitOptions, Normalize, Predictor, Samples, fit, probabilities};
+use radiograd::weights::{self, Card, Metadata, Scaling};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Rows of a table: path, class, probabilities.
 fn rows(csv: &str) -> Vec<(String, String, Vec<f64>)> {
@@ -44,6 +48,15 @@ fn a_folder_becomes_a_table() {
     // One image alone, other batches, JSON: the same figures.
     let one = ok(dir.path(), &["predict", "--weights", w, "images/3.png", "--csv"]);
     assert!((rows(&one)[0].2[0] - all[3].2[0]).abs() < 2e-6);
+    // Stored as f16: nearly the same, or the adapter's name.
+    let half = radiograd(dir.path(), &["predict", "--weights", w, "images", "--f16"]);
+    if half.status.success() {
+        let off = largest_difference(&csv, &String::from_utf8(half.stdout).unwrap());
+        assert!(off > 0.0 && off < 5e-3, "{off}");
+    } else {
+        assert_eq!(half.status.code(), Some(3));
+        assert!(String::from_utf8_lossy(&half.stderr).contains("SHADER_F16"));
+    }
     let arguments = ["predict", "--weights", w, "images", "--json", "--out", "new/table.json", "--quiet"];
     let out = radiograd(dir.path(), &arguments);
     assert!(out.status.success() && out.stdout.is_empty());
@@ -77,6 +90,39 @@ fn replicated_and_folded_grey_give_equal_scores() {
         let apart = a.iter().flatten().zip(b.iter().flatten()).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
         assert!(size > 0.0 && apart < 1e-5 * size.max(1.0), "{apart} of {size}");
         assert_ne!(a[0], a[1], "the images differ");
+    }
+}
+
+#[test]
+fn a_replaced_head_is_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let files: Vec<PathBuf> = (0..3).map(|i| format!("{i}.png").into()).collect();
+    files.iter().enumerate().for_each(|(i, f)| image(&dir.path().join(f), 24, i as u32));
+    let images = load_planes(dir.path(), &files, 16, &LoadOptions::default()).unwrap();
+    let items = [(0, 0), (1, 1), (2, 2)];
+    let samples = Samples { data: &images.data, mirrored: None, shape: [1, 16, 16], items: &items };
+    // Fine-tuned as examples/finetune does it: a new head on a frozen base.
+    let network = Network::named("gaowang").unwrap().with_head(Head::new(Pooling::GlobalMax, &[8], 0.25));
+    let gpu = Gpu::new().unwrap();
+    let options = FitOptions {
+        epochs: 2,
+        batch: 2,
+        trainable: Trainable::Except(network.base_parameters(16)),
+        quiet: true,
+        ..FitOptions::default()
+    };
+    let start = network.init(16, 3, 3);
+    let fit = fit(&gpu, &network, &start, 3, (&samples, &Samples { items: &[], ..samples }), &options).unwrap();
+    let scaling = Scaling::Same(options.normalize);
+    let classes = ["a", "b", "c"].map(String::from).to_vec();
+    let card = Card { network: network.clone(), side: 16, classes, scaling };
+    weights::save(&dir.path().join("w.safetensors"), &fit.params, &card.metadata()).unwrap();
+
+    let csv = ok(dir.path(), &["predict", "--weights", "w.safetensors", "0.png", "1.png", "2.png"]);
+    let uploaded = Rc::new(fit.params.upload(&gpu).unwrap());
+    let mut predictor = Predictor::new(&gpu, &network, &uploaded, (&samples, 3, 3), options.normalize).unwrap();
+    for ((_, _, p), logits) in rows(&csv).iter().zip(predictor.logits(&gpu, &samples).unwrap()) {
+        assert!(p.iter().zip(probabilities(&logits)).all(|(a, b)| (a - b).abs() < 2e-6), "{csv}");
     }
 }
 

@@ -23,6 +23,20 @@ fn json_has_every_figure() {
 }
 
 #[test]
+fn training_has_its_optimizer_and_may_recompute() {
+    let memory = |more: &[&str]| {
+        let arguments = [&["summary", "densenet121", "--input", "1x64x64", "--batch", "2", "--train", "--json"], more];
+        let v: serde_json::Value = serde_json::from_str(&ok(Path::new("."), &arguments.concat())).unwrap();
+        ["moments", "activations"].map(|k| v["memory"][k].as_u64().unwrap())
+    };
+    let (adam, sgd) = (memory(&[]), memory(&["--optimizer", "sgd"]));
+    assert_eq!((adam[0], adam[1]), (2 * sgd[0], sgd[1]));
+    assert_eq!(memory(&["--optimizer", "Nadam"]), adam);
+    let again = memory(&["--recompute"]);
+    assert!(again[0] == adam[0] && 2 * again[1] < adam[1], "{again:?} of {adam:?}");
+}
+
+#[test]
 fn a_batch_that_does_not_fit_is_said_with_the_one_that_does() {
     let arguments = ["summary", "gaowang", "--train", "--batch", "200", "--memory", "200M", "--json"];
     let v: serde_json::Value = serde_json::from_str(&ok(Path::new("."), &arguments)).unwrap();

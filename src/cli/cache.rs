@@ -4,7 +4,8 @@ use clap::Args;
 use radiograd::Result;
 use radiograd::data::cache;
 
-/// Show where decoded images and the features of frozen bases are kept and how much they take; or clear them.
+/// Show where decoded images, the features of frozen bases and compiled pipelines are kept and how much they take; or clear
+/// them.
 ///
 /// File names there are digests: no name of a patient or of a file is among them. The place is `RADIOGRAD_CACHE`, else
 /// the user's cache folder.

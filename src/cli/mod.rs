@@ -8,6 +8,7 @@ mod selftest;
 mod summary;
 
 use clap::{Args, Parser, Subcommand};
+use radiograd::data::cache::root as cache_root;
 use radiograd::gpu::AdapterChoice;
 use radiograd::papers::detl::parse_size;
 use radiograd::{Error, GpuOptions, Result};
@@ -66,7 +67,8 @@ struct DeviceArguments {
 impl DeviceArguments {
     fn options(&self) -> Result<GpuOptions> {
         let memory = self.memory.as_deref().map(parse_size).transpose()?;
-        Ok(GpuOptions { adapter: AdapterChoice { name: self.adapter.clone() }, memory, ..Default::default() })
+        let adapter = AdapterChoice { name: self.adapter.clone() };
+        Ok(GpuOptions { adapter, memory, cache: cache_root().ok(), ..Default::default() })
     }
 }
 

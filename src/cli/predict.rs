@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use radiograd::models::{Grey, Preprocess};
 use radiograd::predict::{self, Model, ModelOptions, RunOptions, Table, TableFormat};
 use radiograd::train::interrupt;
-use radiograd::{Gpu, Result};
+use radiograd::{Gpu, Result, Storage};
 use std::path::PathBuf;
 
 /// Predict the class of images from a weights file: a table of path, class and the probability of each class.
@@ -50,6 +50,9 @@ pub struct Arguments {
     /// How pixels are scaled, in place of what the file or the network's published weights have.
     #[arg(long, value_enum)]
     preprocess: Option<PreprocessName>,
+    /// Keep activations as 16-bit floats: half their memory, scores that differ in the third digit. The adapter needs them.
+    #[arg(long)]
+    f16: bool,
     #[command(flatten)]
     device: DeviceArguments,
     /// No progress.
@@ -98,7 +101,7 @@ pub fn run(a: &Arguments) -> Result<()> {
     let format = if a.json { TableFormat::Json } else { TableFormat::Csv };
     let mut table = Table::create(a.out.as_deref(), format, &model)?;
     interrupt::install();
-    let gpu = Gpu::with(&device)?;
+    let gpu = Gpu::with(&device)?.with_storage(Storage::f16(a.f16))?;
     let run = RunOptions { batch: a.batch, skip_bad: a.skip_bad, quiet: a.quiet };
     let outcome = predict::run(&gpu, &model, &files, &run, |path, logits, p| table.add(path, logits, p))?;
     table.finish(&outcome)

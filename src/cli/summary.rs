@@ -1,12 +1,12 @@
 //! `radiograd summary`.
 
 use super::{DeviceArguments, positive, print};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use radiograd::models::Network;
 use radiograd::models::summary::SummaryOptions;
-use radiograd::nn::{Optimizer, Rule};
+use radiograd::nn::Optimizer;
 use radiograd::plan::Target;
-use radiograd::{Error, Gpu, Result};
+use radiograd::{Error, Gpu, Result, Storage};
 
 /// Show a network layer by layer: kind, output, parameters, operations, bytes; and the memory that it takes.
 ///
@@ -27,36 +27,24 @@ pub struct Arguments {
     /// A training step instead of inference: gradients, moments, what the backward pass keeps.
     #[arg(long)]
     train: bool,
-    /// The optimizer of --train, which decides how many moments there are.
-    #[arg(long, value_enum, default_value = "adam", requires = "train")]
-    optimizer: OptimizerName,
+    /// The optimizer of --train, which decides how many moments there are: SGD, momentum, Nesterov, Adam, AdamW, Nadam,
+    /// RMSprop.
+    #[arg(long, value_name = "NAME", default_value = "Adam", requires = "train")]
+    optimizer: String,
+    /// Compute cheap results again in the backward pass instead of keeping them: less memory, the same numbers.
+    #[arg(long, requires = "train")]
+    recompute: bool,
     /// Only parameters of these names train, `*` stands for anything: --trainable 'classifier.*'.
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', requires = "train")]
     trainable: Vec<String>,
+    /// Activations as 16-bit floats.
+    #[arg(long)]
+    f16: bool,
     #[command(flatten)]
     device: DeviceArguments,
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum OptimizerName {
-    Sgd,
-    Momentum,
-    Adam,
-    Rmsprop,
-}
-
-impl OptimizerName {
-    fn optimizer(self) -> Optimizer {
-        match self {
-            OptimizerName::Sgd => Optimizer::sgd(0.0),
-            OptimizerName::Momentum => Optimizer::sgd(0.9),
-            OptimizerName::Adam => Optimizer::adam(),
-            OptimizerName::Rmsprop => Optimizer::new(Rule::RmsProp { rho: 0.9, epsilon: 1e-7 }),
-        }
-    }
 }
 
 /// `1x80x80` or `1×80×80`.
@@ -75,7 +63,8 @@ pub fn run(a: &Arguments) -> Result<()> {
         input: a.input,
         batch: a.batch,
         classes: a.classes,
-        training: a.train.then(|| a.optimizer.optimizer()),
+        training: a.train.then(|| Optimizer::named(&a.optimizer)).transpose()?,
+        recompute: a.recompute,
         trainable: a.trainable.clone(),
     };
     // What cannot be is said before a device is looked for.
@@ -85,10 +74,13 @@ pub fn run(a: &Arguments) -> Result<()> {
         network.architecture.side,
     ]))?;
     let device = a.device.options()?;
+    let storage = Storage::f16(a.f16);
     let target = match Gpu::with(&device) {
-        Ok(gpu) => Target::of(&gpu),
+        Ok(gpu) => Target::of(&gpu.with_storage(storage)?),
         // Whoever names an adapter wants that one.
-        Err(Error::NoAdapter(_)) if a.device.adapter.is_none() => Target::portable().with_budget(device.memory),
+        Err(Error::NoAdapter(_)) if a.device.adapter.is_none() => {
+            Target::portable().with_budget(device.memory).with_storage(storage)
+        }
         Err(e) => return Err(e),
     };
     let summary = network.summary(&target, &options)?;

@@ -1,5 +1,6 @@
 //! Where the caches lie, how large they are, and how to be rid of them: decoded planes ([`super::planes`]), digests and
-//! thumbnails of the audit ([`super::audit`]), and features of frozen bases ([`crate::train::features`]). Their files hold numbers and SHA-256 keys; no name of a patient or a file.
+//! thumbnails of the audit ([`super::audit`]), features of frozen bases ([`crate::train::features`]) and compiled pipelines
+//! ([`crate::GpuOptions::cache`]). Their files hold numbers and SHA-256 keys; no name of a patient or a file.
 
 use crate::error::{Error, Result};
 use crate::report::text::bytes;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Folders below the root that are looked into.
-const PARTS: [&str; 3] = ["audit", "features", "planes"];
+const PARTS: [&str; 4] = ["audit", "features", "pipelines", "planes"];
 
 /// Unfinished files of writers that died; a younger one may still be at work.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -42,7 +43,7 @@ fn root_by(variable: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
 /// Files of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// `audit`, `features` or `planes`.
+    /// `audit`, `features`, `pipelines` or `planes`.
     pub name: &'static str,
     /// How many files.
     pub files: u64,
@@ -180,7 +181,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("cache");
         assert_eq!(describe(&root).unwrap().bytes(), 0);
-        let ours = ["features/abc/features-8-1.pack", "planes/planes-16-2.pack"];
+        let ours = ["features/abc/features-8-1.pack", "pipelines/pipelines-v-1.pack", "planes/planes-16-2.pack"];
         let others = ["thesis.txt", "features/notes.pack", "planes/features-8-1.pack", "features/abc/.radiograd-new"];
         for name in ours.iter().chain(&others) {
             let path = root.join(name);
@@ -195,10 +196,10 @@ mod tests {
             std::os::unix::fs::symlink(&far, root.join("features/link")).unwrap();
         }
         let usage = describe(&root).unwrap();
-        assert_eq!((usage.files(), usage.bytes()), (2, 200));
+        assert_eq!((usage.files(), usage.bytes()), (3, 300));
         let text = usage.to_string();
         assert!(
-            text.contains("200 B in 2 files") && text.contains("planes") && text.contains("100 B in 1 file"),
+            text.contains("300 B in 3 files") && text.contains("planes") && text.contains("100 B in 1 file"),
             "{text}"
         );
         assert_eq!(clear(&root).unwrap(), usage);

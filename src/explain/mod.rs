@@ -2,6 +2,7 @@
 
 mod gradcam;
 mod layer;
+mod picture;
 
 pub use crate::ops::CamMethod;
 pub use gradcam::{CamOptions, Explanation, GradCam};

@@ -2,9 +2,13 @@
 
 use super::adapter::{self, AdapterChoice};
 use super::kernel::{Kernel, KernelKey};
+use super::pipelines::PipelineCache;
+use super::storage::Storage;
 use super::tuning::{self, Tuning};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,10 +18,12 @@ pub struct Gpu {
     pub info: wgpu::AdapterInfo,
     /// The limits in force: the adapter's own.
     pub limits: wgpu::Limits,
-    /// The optional features that are switched on (subgroups, timestamps, 64-bit integers, f16).
+    /// The optional features that are switched on (subgroups, timestamps, 64-bit integers, f16, pipeline cache).
     pub features: wgpu::Features,
     /// The row of the tuning table in force.
     pub tuning: Tuning,
+    /// In which type plans keep activations.
+    pub(crate) storage: Storage,
     /// Shader modules with bounds checks and loop bounds (tests) or without (release).
     pub checked: bool,
     /// Whether plans give every value memory of its own, between guard bands, for [`crate::Plan::check_guards`].
@@ -28,6 +34,7 @@ pub struct Gpu {
     pub memory_budget: Option<u64>,
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
+    pub(crate) pipeline_cache: Option<PipelineCache>,
     kernels: Mutex<HashMap<KernelKey, Arc<Kernel>>>,
     created: AtomicU64,
     fault: Arc<Mutex<Option<Fault>>>,
@@ -48,6 +55,9 @@ pub struct GpuOptions {
     pub guards: bool,
     /// When dispatches and submits are cut.
     pub cutting: Cutting,
+    /// Root of the caches ([`crate::data::cache::root`]): compiled pipelines are kept below it for the next start, where backend
+    /// and driver have something to keep. None keeps nothing on disk.
+    pub cache: Option<PathBuf>,
 }
 
 /// When work is cut in pieces: drivers' watchdogs reset a GPU after about a second or two, and a desktop stutters long
@@ -106,7 +116,8 @@ impl Gpu {
         let useful = wgpu::Features::SUBGROUP
             | wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::SHADER_INT64
-            | wgpu::Features::SHADER_F16;
+            | wgpu::Features::SHADER_F16
+            | wgpu::Features::PIPELINE_CACHE;
         let features = adapter.features() & useful;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("radiograd"),
@@ -128,6 +139,7 @@ impl Gpu {
         };
         let from_env = std::env::var("RADIOGRAD_CHECKED").ok().map(|v| v == "1");
         let memory_budget = options.memory.or_else(|| adapter::is_software(&info).then(available_memory).flatten());
+        let pipeline_cache = options.cache.as_ref().and_then(|root| PipelineCache::open(&device, &info, root));
         let checked = options.checked.or(from_env).unwrap_or(cfg!(debug_assertions));
         Ok(Gpu {
             checked,
@@ -138,8 +150,10 @@ impl Gpu {
             limits,
             features,
             tuning,
+            storage: Storage::F32,
             device,
             queue,
+            pipeline_cache,
             kernels: Mutex::new(HashMap::new()),
             created: AtomicU64::new(0),
             fault,
@@ -177,6 +191,36 @@ impl Gpu {
         Ok(kernel)
     }
 
+    /// Makes those kernels of `keys` that are not there, side by side, if the row of the tuning table says so. Otherwise
+    /// [`Gpu::kernel`] makes each when it is asked for.
+    ///
+    /// # Errors
+    /// As [`Gpu::kernel`], for the first that fails.
+    pub(crate) fn prepare<'k>(&self, keys: impl Iterator<Item = &'k KernelKey>) -> Result<()> {
+        if !self.tuning.parallel_pipelines {
+            return Ok(());
+        }
+        let mut seen = HashSet::new();
+        let missing: Vec<&KernelKey> = {
+            let there = lock(&self.kernels);
+            keys.filter(|k| !there.contains_key(*k) && seen.insert(*k)).collect()
+        };
+        let made: Vec<Result<Kernel>> = missing.par_iter().map(|k| Kernel::compile(self, k)).collect();
+        for (key, kernel) in missing.into_iter().zip(made) {
+            let kernel = Arc::new(kernel?);
+            self.count_created();
+            lock(&self.kernels).insert(key.clone(), kernel);
+        }
+        self.check()
+    }
+
+    /// Keeps the pipelines that were compiled so far on disk, where that is asked for.
+    pub(crate) fn keep_pipelines(&self) {
+        if let Some(cache) = &self.pipeline_cache {
+            cache.keep_or_say();
+        }
+    }
+
     /// Buffers, bind groups and pipelines made so far: a step of a plan makes none.
     pub fn objects_created(&self) -> u64 {
         self.created.load(Ordering::Relaxed)
@@ -205,7 +249,14 @@ impl Gpu {
             )));
         }
         let d = wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
+        // A device that has no room for this one goes on with those it has: nothing is lost yet.
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let buffer = self.device.create_buffer(&d);
+        if let Some(e) = pollster::block_on(scope.pop()) {
+            // A lost device has no room either.
+            self.check()?;
+            return Err(Error::Memory(format!("{label}: {size} bytes, {} has no room: {e}", self.info.name)));
+        }
         self.count_created();
         self.check()?;
         Ok(buffer)
@@ -223,6 +274,20 @@ impl Gpu {
         let polled = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         self.check()?;
         polled.map(|_| ()).map_err(|e| Error::DeviceLost(format!("{}: waiting failed: {e}", self.info.name)))
+    }
+
+    /// Gives the device up: what still runs on it, and all that comes later, ends with [`Error::DeviceLost`], as if the driver
+    /// had reset it. For hosts that need the GPU back, and to see what a program makes of a loss.
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// `e`, or the loss of the device, from which it follows.
+    pub(crate) fn cause(&self, e: Error) -> Error {
+        match self.check() {
+            Err(lost @ Error::DeviceLost(_)) => lost,
+            _ => e,
+        }
     }
 
     /// The error that the device reported since it was opened, if any.
@@ -261,7 +326,8 @@ fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Keeps the first error of `device` so that the next call reports it instead of wgpu's panic.
+/// Keeps the first error of `device` so that the next call reports it instead of wgpu's panic. A loss replaces errors that
+/// are only what follows from it.
 fn watch(device: &wgpu::Device, fault: &Arc<Mutex<Option<Fault>>>) {
     let (errors, lost) = (fault.clone(), fault.clone());
     device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
@@ -271,9 +337,8 @@ fn watch(device: &wgpu::Device, fault: &Arc<Mutex<Option<Fault>>>) {
         });
     }));
     device.set_device_lost_callback(move |reason, message| {
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            lock(&lost).get_or_insert(Fault::Lost(message));
-        }
+        *lock(&lost) =
+            Some(Fault::Lost(format!("{reason:?}, {}", if message.is_empty() { "no reason given" } else { &message })));
     });
 }
 

@@ -5,6 +5,7 @@
 //! of it that could drift.
 
 use super::device::Gpu;
+use super::half;
 use super::wgsl::{self, Source};
 use crate::error::{Error, Result};
 
@@ -17,11 +18,13 @@ pub struct KernelKey {
     pub entry: &'static str,
     /// Values of the file's `#param`s that differ from their defaults.
     pub params: Vec<(&'static str, i64)>,
+    /// Bindings that hold f16 instead of f32 (bit `b`: binding `b`), see `half.rs`.
+    pub half: u32,
 }
 
 impl PartialEq for KernelKey {
     fn eq(&self, o: &Self) -> bool {
-        self.source.file == o.source.file && self.entry == o.entry && self.params == o.params
+        self.source.file == o.source.file && self.entry == o.entry && self.params == o.params && self.half == o.half
     }
 }
 
@@ -29,7 +32,7 @@ impl Eq for KernelKey {}
 
 impl std::hash::Hash for KernelKey {
     fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
-        (self.source.file, self.entry, &self.params).hash(h);
+        (self.source.file, self.entry, &self.params, self.half).hash(h);
     }
 }
 
@@ -134,8 +137,11 @@ pub fn prelude(name: &str) -> Option<&'static str> {
 pub fn parse(key: &KernelKey) -> Result<(naga::Module, Reflection)> {
     let fail = |m: String| Error::Internal(format!("kernel {}: {m}", key.entry));
     let text = wgsl::expand(key.source, key.entry, &key.params, &prelude).map_err(fail)?;
-    let module = naga::front::wgsl::parse_str(&text)
+    let mut module = naga::front::wgsl::parse_str(&text)
         .map_err(|e| fail(format!("{}\n{}", key.source.file, e.emit_to_string(&text))))?;
+    if key.half != 0 {
+        half::narrow(&mut module, key.half).map_err(fail)?;
+    }
     let reflection = reflect(&module, key.entry).map_err(fail)?;
     Ok((module, reflection))
 }
@@ -285,7 +291,7 @@ impl Kernel {
                 zero_initialize_workgroup_memory: gpu.checked,
                 ..Default::default()
             },
-            cache: None,
+            cache: gpu.pipeline_cache.as_ref().map(|c| &c.cache),
         });
         Ok(Kernel { pipeline, layout })
     }

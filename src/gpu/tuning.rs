@@ -47,6 +47,9 @@ pub struct Tuning {
     pub gflops: f64,
     /// GB/s that streaming kernels reach, likewise.
     pub gbytes: f64,
+    /// Whether the pipelines of a plan are made side by side. Software Vulkan compiles a pipeline when it is first used, in
+    /// turn, and makes it in no time.
+    pub parallel_pipelines: bool,
 }
 
 /// The table. `cpu-8`: lavapipe of Mesa 25.0.7, 2 cores of an AMD Zen 3, 2026-11-21; `cpu-8-texels`: the same with Mesa 22.3.6,
@@ -60,6 +63,7 @@ pub const TABLE: &[Tuning] = &[
         fill: 32,
         gflops: 30.0,
         gbytes: 8.0,
+        parallel_pipelines: false,
     },
     Tuning {
         name: "cpu-8-texels",
@@ -67,6 +71,7 @@ pub const TABLE: &[Tuning] = &[
         fill: 32,
         gflops: 20.0,
         gbytes: 3.0,
+        parallel_pipelines: false,
     },
     Tuning {
         name: "cpu-8-f32",
@@ -74,6 +79,7 @@ pub const TABLE: &[Tuning] = &[
         fill: 32,
         gflops: 30.0,
         gbytes: 8.0,
+        parallel_pipelines: false,
     },
     Tuning {
         name: "discrete",
@@ -81,6 +87,7 @@ pub const TABLE: &[Tuning] = &[
         fill: 256,
         gflops: 4000.0,
         gbytes: 200.0,
+        parallel_pipelines: true,
     },
     Tuning {
         name: "integrated",
@@ -88,6 +95,7 @@ pub const TABLE: &[Tuning] = &[
         fill: 64,
         gflops: 200.0,
         gbytes: 20.0,
+        parallel_pipelines: true,
     },
 ];
 

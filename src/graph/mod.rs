@@ -10,6 +10,6 @@ pub mod reference;
 pub mod shape;
 
 pub use graph::{Graph, Node, NodeId, Origin, Scope, Tensor, Value, ValueId};
-pub use op::{Cost, Op, Part, Views, downcast};
+pub use op::{Cost, Images, Op, Part, Views, downcast};
 pub use record::{Launch, Operand, Recorder, View};
 pub use shape::Shape;

@@ -25,6 +25,18 @@ pub struct Views {
     pub output: bool,
 }
 
+/// What an operation does with the images of a batch. Planning cuts a batch whose tensors exceed what one binding holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Images {
+    /// All at once: a batch is never cut.
+    #[default]
+    Together,
+    /// Images a..b of the outputs depend on images a..b of the inputs, and on inputs that are no images.
+    Each,
+    /// The outputs, which are no images, are sums of what each image gives.
+    Sum,
+}
+
 /// An operation of the graph. Backward kernels are operations too.
 pub trait Op: Any {
     /// Name as in the shader file and in messages: `conv2d_forward`.
@@ -66,6 +78,12 @@ pub trait Op: Any {
     fn cost(&self, xs: &[Shape], ys: &[Shape]) -> Cost {
         let words: usize = xs.iter().chain(ys).map(|s| s.words()).sum();
         Cost { flops: ys[0].elements() as f64, bytes: 4.0 * words as f64 }
+    }
+
+    /// What it does with the images of a batch. Where they are not taken together, [`Op::dispatch`] reads N from the recorder's
+    /// shapes, not from those with which it was recorded.
+    fn images(&self) -> Images {
+        Images::Together
     }
 
     /// Which of its images may be channel slices of wider ones.

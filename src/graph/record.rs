@@ -132,7 +132,7 @@ impl<'a> Recorder<'a> {
         buffers: &[Operand],
         groups: usize,
     ) -> &mut Launch {
-        let key = KernelKey { source, entry, params: baked.to_vec() };
+        let key = KernelKey { source, entry, params: baked.to_vec(), half: 0 };
         let cost = Cost::default();
         let launch = Launch { key, params: params.to_vec(), buffers: buffers.to_vec(), groups: groups as u64, cost };
         self.launches.push(launch);
@@ -145,21 +145,24 @@ impl<'a> Recorder<'a> {
         if self.tuning.wide() && quads.is_multiple_of(2) { (2, ("WIDE", 1)) } else { (1, ("WIDE", 0)) }
     }
 
-    /// [`Recorder::elementwise`] for a kernel over cells (`shaders/prelude/cell.wgsl`); `Params` gets `cells`.
+    /// [`Recorder::elementwise`] for a kernel over cells (`shaders/prelude/cell.wgsl`) that binds `x`, then `y`, all of y's
+    /// shape; `Params` gets `cells`.
     pub fn streaming(
         &mut self,
         source: Source,
         entry: &'static str,
         baked: &[(&'static str, i64)],
         params: &[(&'static str, Word)],
-        buffers: &[Operand],
-        words: usize,
+        x: &[ValueId],
+        y: ValueId,
     ) {
-        let (quads, wide) = self.cell(words / 4);
-        let cells = words / 4 / quads;
+        let all = self.shape(y).words() / 4;
+        let (quads, wide) = self.cell(all);
+        let cells = all / quads;
         let baked = [&[wide], baked].concat();
         let params = [&[("cells", Word::from(cells))], params].concat();
-        self.launch(source, entry, &baked, &params, buffers, cells.div_ceil(if quads == 2 { 256 } else { 1024 }));
+        let buffers: Vec<Operand> = x.iter().chain([&y]).map(|v| (*v).into()).collect();
+        self.launch(source, entry, &baked, &params, &buffers, cells.div_ceil(if quads == 2 { 256 } else { 1024 }));
     }
 
     /// A launch over `words` words of memory, four `vec4`s a thread of a 256-wide workgroup (`ELEMENTWISE` of

@@ -6,6 +6,7 @@ use crate::graph::{Graph, Shape};
 use crate::plan::Weights;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 
 /// One parameter.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +54,12 @@ impl ParamStore {
             Param { name, shape, trainable, values }
         };
         ParamStore { params: graph.params().into_iter().map(make).collect() }
+    }
+
+    /// Those of its parameters that `graph` has: what a part of a network needs on the device.
+    pub fn of(&self, graph: &Graph) -> ParamStore {
+        let names: HashSet<String> = graph.params().into_iter().map(|p| p.0).collect();
+        ParamStore { params: self.params.iter().filter(|p| names.contains(&p.name)).cloned().collect() }
     }
 
     /// The parameter of this name.

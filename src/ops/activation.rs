@@ -3,7 +3,7 @@
 
 use super::{arity, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, shape};
+use crate::graph::{Cost, Images, Op, Recorder, Shape, Tensor, ValueId, shape};
 
 const SOURCE: Source = shader!("activation.wgsl");
 
@@ -83,16 +83,13 @@ pub(super) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }
 
-/// A launch over all elements of x\[0\] with the other inputs, then y.
-fn elementwise(k: &mut Recorder, entry: &'static str, params: &[(&'static str, Word)], x: &[ValueId], y: &[ValueId]) {
-    let words = k.shape(x[0]).words();
-    let buffers: Vec<_> = x.iter().chain(y).map(|v| (*v).into()).collect();
-    k.streaming(SOURCE, entry, &[], params, &buffers, words);
-}
-
 impl Op for Relu {
     fn name(&self) -> &'static str {
         "relu"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -105,7 +102,7 @@ impl Op for Relu {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "relu", &[], x, y);
+        k.streaming(SOURCE, "relu", &[], &[], x, y[0]);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -118,6 +115,10 @@ impl Op for ReluGrad {
         "relu_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         same(x)
     }
@@ -127,7 +128,7 @@ impl Op for ReluGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "relu_grad", &[], x, y);
+        k.streaming(SOURCE, "relu_grad", &[], &[], x, y[0]);
     }
 
     fn gradient<'g>(
@@ -151,6 +152,10 @@ impl Op for Elu {
         "elu"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         if !(self.alpha > 0.0 && self.alpha.is_finite()) {
@@ -164,7 +169,7 @@ impl Op for Elu {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "elu", &[("alpha", Word::F(self.alpha))], x, y);
+        k.streaming(SOURCE, "elu", &[], &[("alpha", Word::F(self.alpha))], x, y[0]);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -182,6 +187,10 @@ impl Op for EluGrad {
         "elu_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         same(x)
     }
@@ -191,13 +200,17 @@ impl Op for EluGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "elu_grad", &[("alpha", Word::F(self.alpha))], x, y);
+        k.streaming(SOURCE, "elu_grad", &[], &[("alpha", Word::F(self.alpha))], x, y[0]);
     }
 }
 
 impl Op for Sigmoid {
     fn name(&self) -> &'static str {
         "sigmoid"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -239,6 +252,10 @@ impl Op for SigmoidGrad {
         "sigmoid_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         same(x)
     }
@@ -248,7 +265,7 @@ impl Op for SigmoidGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        elementwise(k, "sigmoid_grad", &[], x, y);
+        k.streaming(SOURCE, "sigmoid_grad", &[], &[], x, y[0]);
     }
 }
 

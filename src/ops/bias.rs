@@ -2,7 +2,7 @@
 
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Recorder, Shape, Tensor, ValueId};
+use crate::graph::{Images, Op, Recorder, Shape, Tensor, ValueId};
 
 const SOURCE: Source = shader!("bias.wgsl");
 
@@ -28,6 +28,10 @@ impl<'g> Tensor<'g> {
 impl Op for Bias {
     fn name(&self) -> &'static str {
         "bias_add"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -74,6 +78,10 @@ impl Op for Bias {
 impl Op for BiasGrad {
     fn name(&self) -> &'static str {
         "bias_grad"
+    }
+
+    fn images(&self) -> Images {
+        Images::Sum
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

@@ -3,7 +3,7 @@
 
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Graph, Op, Part, Recorder, Shape, Tensor, ValueId, Views, shape};
+use crate::graph::{Cost, Graph, Images, Op, Part, Recorder, Shape, Tensor, ValueId, Views, shape};
 
 const SOURCE: Source = shader!("channels.wgsl");
 
@@ -106,6 +106,10 @@ impl Op for Concat {
         "concat"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 2)?;
         let ((n, a, h, w), (nb, b, hb, wb)) = (image(x[0])?, image(x[1])?);
@@ -169,6 +173,10 @@ impl Op for SliceChannels {
         "slice_channels"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         let (n, c, h, w) = image(x[0])?;
@@ -218,6 +226,10 @@ impl Op for SliceChannels {
 impl Op for PadChannels {
     fn name(&self) -> &'static str {
         "pad_channels"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

@@ -9,7 +9,7 @@ use super::activation::ReluGrad;
 use super::conv::Geometry;
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Op, Operand, Recorder, Shape, Tensor, ValueId, Views, downcast, shape};
+use crate::graph::{Cost, Images, Op, Operand, Recorder, Shape, Tensor, ValueId, Views, downcast, shape};
 use std::rc::Rc;
 
 const SOURCE: Source = shader!("depthwise.wgsl");
@@ -143,6 +143,10 @@ impl Op for DepthwiseConv2d {
         "depthwise_forward"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 2)?;
         Ok(vec![output(self.geometry, x[0], x[1])?])
@@ -192,6 +196,10 @@ impl Op for DepthwiseConv2dGradInput {
         "depthwise_grad_input"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 2 + usize::from(self.mask))?;
         let y = output(self.geometry, self.input, x[1])?;
@@ -219,9 +227,9 @@ impl Op for DepthwiseConv2dGradInput {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let w = k.shape(x[1]);
-        let (m, r, s) = filter(self.input, w).expect("checked when recorded");
+        let (m, r, s) = filter(k.shape(y[0]), w).expect("checked when recorded");
         let (mut baked, mut params) = common(k, [x[0], y[0]], (w, self.geometry), m);
-        let (fields, groups) = grid(self.input);
+        let (fields, groups) = grid(k.shape(y[0]));
         params.extend(fields);
         let [top, _, left, _] = self.geometry.padding.map(|v| v as i64);
         // With stride 1 it is the forward convolution with the filter turned round.
@@ -234,10 +242,6 @@ impl Op for DepthwiseConv2dGradInput {
         }
         let buffers: Vec<Operand> = x.iter().chain(y).map(|v| (*v).into()).collect();
         k.launch(SOURCE, "depthwise_grad_input", &baked, &params, &buffers, groups);
-    }
-
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
     }
 
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
@@ -253,6 +257,10 @@ impl Op for DepthwiseConv2dGradInput {
 impl Op for DepthwiseConv2dGradWeight {
     fn name(&self) -> &'static str {
         "depthwise_grad_weight"
+    }
+
+    fn images(&self) -> Images {
+        Images::Sum
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -292,10 +300,6 @@ impl Op for DepthwiseConv2dGradWeight {
         let params = [("threads", threads), ("k_quads", quads), ("chunks", chunks)].map(|(n, v)| (n, Word::from(v)));
         let groups = threads.div_ceil(64);
         k.launch(SOURCE, "depthwise_grad_weight_total", &[], &params, &[part, y[0].into()], groups);
-    }
-
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
     }
 
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {

@@ -3,7 +3,7 @@
 
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Recorder, Shape, Tensor, ValueId, shape};
+use crate::graph::{Images, Op, Recorder, Shape, Tensor, ValueId, shape};
 
 const SOURCE: Source = shader!("flatten.wgsl");
 
@@ -76,6 +76,10 @@ impl Op for Flatten {
         "flatten"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         let (n, c, h, w) = image(x[0])?;
@@ -100,6 +104,10 @@ impl Op for Flatten {
 impl Op for Unflatten {
     fn name(&self) -> &'static str {
         "unflatten"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

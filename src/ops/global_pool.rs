@@ -3,7 +3,7 @@
 use super::pixels::Pixels;
 use super::pool::{SOURCE, pixels};
 use super::{arity, image};
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId};
+use crate::graph::{Cost, Images, Op, Recorder, Shape, Tensor, ValueId};
 
 /// y [N, C] = mean over rows and columns.
 #[derive(Clone, Debug)]
@@ -50,6 +50,10 @@ impl Op for GlobalAvgPool {
         "global_avg_pool"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         let (n, c, _, _) = image(x[0])?;
@@ -80,6 +84,10 @@ impl Op for GlobalAvgPoolGrad {
         "global_avg_pool_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         Ok(vec![self.input])
@@ -91,7 +99,7 @@ impl Op for GlobalAvgPoolGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let Pixels { baked, params, groups } = pixels(self.input, k.shape(x[0]), [0; 4]);
+        let Pixels { baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), [0; 4]);
         k.launch(SOURCE, "global_avg_pool_grad", &baked, &params, &[x[0].into(), y[0].into()], groups);
     }
 
@@ -103,6 +111,10 @@ impl Op for GlobalAvgPoolGrad {
 impl Op for GlobalMaxPool {
     fn name(&self) -> &'static str {
         "global_max_pool"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -144,6 +156,10 @@ impl Op for GlobalMaxPoolGrad {
         "global_max_pool_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 2)?;
         Ok(vec![self.input])
@@ -156,7 +172,7 @@ impl Op for GlobalMaxPoolGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let Pixels { baked, params, groups } = pixels(self.input, k.shape(x[0]), [0; 4]);
+        let Pixels { baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), [0; 4]);
         let buffers = [x[0].into(), x[1].into(), y[0].into()];
         k.launch(SOURCE, "global_max_pool_grad", &baked, &params, &buffers, groups);
     }

@@ -3,7 +3,7 @@
 use super::activation::{Relu, ReluGrad};
 use super::{arity, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Recorder, Shape, Tensor, ValueId, downcast};
+use crate::graph::{Images, Op, Recorder, Shape, Tensor, ValueId, downcast};
 use std::rc::Rc;
 
 const SOURCE: Source = shader!("merge.wgsl");
@@ -97,6 +97,10 @@ impl Op for Add {
         "add"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         sum_shape(x)
     }
@@ -106,9 +110,8 @@ impl Op for Add {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let words = k.shape(x[0]).words();
         let baked = [("RELU", i64::from(self.relu))];
-        k.streaming(SOURCE, "add", &baked, &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "add", &baked, &[], x, y[0]);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], y: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -127,6 +130,10 @@ impl Op for AddScaled {
         "add_scaled"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         sum_shape(x)
     }
@@ -136,9 +143,8 @@ impl Op for AddScaled {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let words = k.shape(x[0]).words();
         let (baked, params) = ([("RELU", i64::from(self.relu))], [("factor", Word::F(self.factor))]);
-        k.streaming(SOURCE, "add_scaled", &baked, &params, &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "add_scaled", &baked, &params, x, y[0]);
     }
 
     fn gradient<'g>(
@@ -163,6 +169,10 @@ impl Op for Scale {
         "scale"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         Ok(vec![x[0]])
@@ -173,8 +183,7 @@ impl Op for Scale {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let words = k.shape(x[0]).words();
-        k.streaming(SOURCE, "scale", &[], &[("factor", Word::F(self.factor))], &[x[0].into(), y[0].into()], words);
+        k.streaming(SOURCE, "scale", &[], &[("factor", Word::F(self.factor))], x, y[0]);
     }
 
     fn gradient<'g>(&self, _: &[Tensor<'g>], _: &[Tensor<'g>], dy: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
@@ -185,6 +194,10 @@ impl Op for Scale {
 impl Op for Multiply {
     fn name(&self) -> &'static str {
         "multiply"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
@@ -200,8 +213,7 @@ impl Op for Multiply {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let words = k.shape(x[0]).words();
-        k.streaming(SOURCE, "multiply", &[], &[], &[x[0].into(), x[1].into(), y[0].into()], words);
+        k.streaming(SOURCE, "multiply", &[], &[], x, y[0]);
     }
 
     fn gradient<'g>(

@@ -5,7 +5,7 @@ use super::pixels::Pixels;
 use super::pool::pixels;
 use super::{arity, image, shader};
 use crate::gpu::Source;
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId};
+use crate::graph::{Cost, Images, Op, Recorder, Shape, Tensor, ValueId};
 
 const SOURCE: Source = shader!("pad.wgsl");
 
@@ -61,6 +61,10 @@ impl Op for ZeroPad {
         "zero_pad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         let ((n, c, h, w), [top, bottom, left, right]) = (image(x[0])?, self.0);
@@ -89,6 +93,10 @@ impl Op for ZeroPad {
 impl Op for Crop {
     fn name(&self) -> &'static str {
         "crop"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

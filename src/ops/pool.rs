@@ -4,7 +4,7 @@ use super::activation::{Relu, ReluGrad};
 use super::pixels::Pixels;
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Origin, Recorder, Shape, Tensor, ValueId, downcast, shape};
+use crate::graph::{Images, Op, Origin, Recorder, Shape, Tensor, ValueId, Views, downcast, shape};
 use std::rc::Rc;
 
 pub(super) const SOURCE: Source = shader!("pool.wgsl");
@@ -76,15 +76,28 @@ pub(super) fn pixels(over: Shape, other: Shape, padding: [usize; 4]) -> Pixels {
     grid
 }
 
-/// The grid of a kernel over cells of channels: `over` is images, rows, columns and channels.
-fn cells(k: &Recorder, over: [usize; 4], other: Shape, padding: [usize; 4]) -> Pixels {
+/// The grid of a kernel over cells of channels: `over` is images, rows, columns and channels; `viewed` is an image that may be
+/// part of a wider one, and the names of its stride and offset, in cells.
+fn cells(
+    k: &Recorder,
+    over: [usize; 4],
+    other: Shape,
+    padding: [usize; 4],
+    viewed: Option<(ValueId, [&'static str; 2])>,
+) -> Pixels {
     let ([n, c, h, w], (_, _, oh, ow)) = (over, other.nchw());
     let quads = shape::padded(c) / 4;
-    let (each, wide) = k.cell(quads);
+    let view = viewed.map(|(v, names)| (k.view(v), names));
+    // A cell of two quads must not straddle the channels before or after.
+    let even = view.is_none_or(|(v, _)| (v.stride | v.offset).is_multiple_of(2));
+    let (each, wide) = if even { k.cell(quads) } else { (1, ("WIDE", 0)) };
     // A thread's three divisions cost a CPU as much as two loads and stores: more pixels share them there.
     let mut grid = super::pixels::grid([n, h, w], quads / each, if k.tuning.wide() { 16 } else { 4 });
     let more = [("other_rows", oh), ("other_columns", ow), ("pad_top", padding[0]), ("pad_left", padding[2])];
     grid.params.extend(more.map(|(n, v)| (n, Word::from(v))));
+    grid.params.extend(view.iter().flat_map(|(v, [stride, offset])| {
+        [(*stride, Word::from(v.stride / each)), (*offset, Word::from(v.offset / each))]
+    }));
     grid.baked.push(wide);
     grid
 }
@@ -153,6 +166,10 @@ impl Op for MaxPool {
         "max_pool"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         let y = self.0.output(x[0])?;
@@ -171,9 +188,14 @@ impl Op for MaxPool {
         vec![y, won]
     }
 
+    fn views(&self, _: &[Shape], _: &[Shape]) -> Views {
+        Views { inputs: 0, output: true }
+    }
+
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let (n, c, h, w) = k.shape(y[0]).nchw();
-        let Pixels { mut baked, params, groups } = cells(k, [n, c, h, w], k.shape(x[0]), self.0.padding);
+        let out = (y[0], ["out_stride", "out_offset"]);
+        let Pixels { mut baked, params, groups } = cells(k, [n, c, h, w], k.shape(x[0]), self.0.padding, Some(out));
         baked.extend(self.0.baked());
         baked.push(("PADDED", i64::from(self.0.padding != [0; 4])));
         k.launch(SOURCE, "max_pool", &baked, &params, &[x[0].into(), y[0].into(), y[1].into()], groups);
@@ -195,6 +217,10 @@ impl Op for MaxPoolGrad {
         "max_pool_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 2 + usize::from(self.pooled))?;
         if self.pooled && x[2] != x[0] {
@@ -213,13 +239,18 @@ impl Op for MaxPoolGrad {
         vec![dx]
     }
 
+    fn views(&self, _: &[Shape], _: &[Shape]) -> Views {
+        Views { inputs: 4, output: false }
+    }
+
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let (n, c, h, w) = self.input.nchw();
+        let (n, c, h, w) = k.shape(y[0]).nchw();
         let (Window { size: [r, s], stride, padding }, dy) = (self.window, k.shape(x[0]));
         // Windows that do not overlap write their own pixels: dy and the winners are read once instead of r * s times.
         let apart = stride == [r, s] && padding == [0; 4];
         let over = if apart { [n, c, h.div_ceil(r), w.div_ceil(s)] } else { [n, c, h, w] };
-        let Pixels { mut baked, mut params, groups } = cells(k, over, dy, padding);
+        let mask = self.mask.then(|| (x[2], ["mask_stride", "mask_offset"]));
+        let Pixels { mut baked, mut params, groups } = cells(k, over, dy, padding, mask);
         baked.extend(self.window.baked());
         baked.push(("MASK", i64::from(self.mask)));
         if apart {
@@ -247,6 +278,10 @@ impl Op for AvgPool {
         "avg_pool"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         Ok(vec![self.window.output(x[0])?])
@@ -259,8 +294,14 @@ impl Op for AvgPool {
         vec![y]
     }
 
+    fn views(&self, _: &[Shape], _: &[Shape]) -> Views {
+        Views { inputs: 0, output: true }
+    }
+
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let Pixels { mut baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), self.window.padding);
+        let Pixels { mut baked, mut params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), self.window.padding);
+        let view = k.view(y[0]);
+        params.extend([("out_stride", Word::from(view.stride)), ("out_offset", Word::from(view.offset))]);
         baked.extend(self.window.baked());
         baked.push(("INCLUDE", i64::from(self.include_padding)));
         k.launch(SOURCE, "avg_pool", &baked, &params, &[x[0].into(), y[0].into()], groups);
@@ -286,6 +327,10 @@ impl Op for AvgPoolGrad {
         "avg_pool_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1 + usize::from(self.mask))?;
         Ok(vec![self.input])
@@ -304,7 +349,7 @@ impl Op for AvgPoolGrad {
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
         let window = self.forward.window;
-        let Pixels { mut baked, params, groups } = pixels(self.input, k.shape(x[0]), window.padding);
+        let Pixels { mut baked, params, groups } = pixels(k.shape(y[0]), k.shape(x[0]), window.padding);
         baked.extend(window.baked());
         baked.extend([("MASK", i64::from(self.mask)), ("INCLUDE", i64::from(self.forward.include_padding))]);
         let buffers: Vec<_> = x.iter().chain(&y[..1]).map(|v| (*v).into()).collect();

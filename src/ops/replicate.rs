@@ -2,7 +2,7 @@
 
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Op, Recorder, Shape, Tensor, ValueId};
+use crate::graph::{Images, Op, Recorder, Shape, Tensor, ValueId};
 
 const SOURCE: Source = shader!("replicate.wgsl");
 
@@ -29,6 +29,10 @@ impl<'g> Tensor<'g> {
 impl Op for Replicate {
     fn name(&self) -> &'static str {
         "replicate"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

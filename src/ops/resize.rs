@@ -3,7 +3,7 @@
 use super::pixels::{Pixels, pixels};
 use super::{arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId};
+use crate::graph::{Cost, Images, Op, Recorder, Shape, Tensor, ValueId};
 
 const SOURCE: Source = shader!("resize.wgsl");
 
@@ -138,6 +138,10 @@ impl Op for Resize {
         "resize"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         Ok(vec![self.output(x[0])?])
@@ -168,6 +172,10 @@ impl Op for ResizeGrad {
         "resize_grad"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 1)?;
         let y = self.forward.output(self.input)?;
@@ -184,8 +192,9 @@ impl Op for ResizeGrad {
     }
 
     fn dispatch(&self, k: &mut Recorder, x: &[ValueId], y: &[ValueId]) {
-        let mut g = self.forward.grid(self.input, k.shape(x[0]), self.input);
-        let [rows, columns] = self.forward.axes(self.input);
+        let input = k.shape(y[0]);
+        let mut g = self.forward.grid(input, k.shape(x[0]), input);
+        let [rows, columns] = self.forward.axes(input);
         g.params.extend(rows.window(["row_ratio", "row_centre", "row_reach"]));
         g.params.extend(columns.window(["column_ratio", "column_centre", "column_reach"]));
         k.launch(SOURCE, "resize_grad", &g.baked, &g.params, &[x[0].into(), y[0].into()], g.groups);

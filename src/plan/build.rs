@@ -6,7 +6,7 @@ use super::report::{MemoryReport, bytes};
 use super::target::Target;
 use super::texels::{Assignment, Fill};
 use super::weights::{Layout, Weights};
-use super::{Assign, Buffers, Dispatch, Input, Output, Plan};
+use super::{Assign, Buffers, Dispatch, Input, LossScale, Output, Plan};
 use crate::error::{Error, Result};
 use crate::gpu::kernel::{self, Word};
 use crate::gpu::{Gpu, KernelKey, Reflection};
@@ -17,6 +17,9 @@ use std::rc::Rc;
 
 /// Bytes before and after each slot that no kernel may touch; written and checked by tests.
 const GUARD: u64 = 256;
+
+/// What tests fill memory with: NaN as f32 and as two f16.
+const POISON: u32 = 0x7fc0_7fc0;
 
 pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Plan> {
     let reflections = reflect(&draft)?;
@@ -64,7 +67,12 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Pla
         let slot = param_slot(&weights, &draft, *p);
         b.gradients.push((b.grads[slot.chunk], slot.offset as u64 * 4, slot.shape.words() as u64 * 4));
     }
+    let known = gpu.pipelines();
+    gpu.prepare(draft.steps.iter().map(|s| &s.launch.key))?;
     let (dispatches, submits, listing) = dispatches(gpu, &weights, &draft, &b, &reflections, &texels)?;
+    if gpu.pipelines() > known {
+        gpu.keep_pipelines();
+    }
 
     let mut offset = 0;
     let mut inputs = Vec::new();
@@ -87,7 +95,10 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Pla
     }
     let rings = Rings::new(gpu, offset, back)?;
     let accumulation = draft.accumulation as u64;
-    Ok(Plan {
+    let input =
+        |v: ValueId| if let Place::Input(i) = draft.places[&v] { b.inputs[i] } else { unreachable!("an input") };
+    let scaling = draft.scaling.map(|(ids, _)| ids.map(input));
+    let plan = Plan {
         weights,
         dispatches,
         submits,
@@ -96,10 +107,15 @@ pub(super) fn build(gpu: &Gpu, weights: Rc<Weights>, draft: Draft) -> Result<Pla
         outputs,
         assigns,
         buffers: b,
+        scaling,
         rings,
         report,
         listing,
-    })
+    };
+    if let Some((_, scaling)) = draft.scaling {
+        plan.restore_loss_scale(gpu, &LossScale::start(scaling))?;
+    }
+    Ok(plan)
 }
 
 /// Buffer and byte offset of a value in the plan's own memory.
@@ -147,7 +163,7 @@ pub(super) fn measure(weights: &Layout, draft: &Draft, textures: u64, guard: u64
         largest: draft
             .largest
             .as_ref()
-            .map_or_else(String::new, |(path, s)| format!("{path} {s} {}", bytes(s.words() as u64 * 4))),
+            .map_or_else(String::new, |(path, s, words)| format!("{path} {s} {}", bytes(*words as u64 * 4))),
     }
 }
 
@@ -218,7 +234,11 @@ fn dispatches(
                 (start, spent) = (planned.len(), 0.0);
             }
         }
-        let p: Vec<String> = l.key.params.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let mut p: Vec<String> = l.key.params.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let half = (1..32).filter(|b| l.key.half >> b & 1 == 1).map(|b| b.to_string()).collect::<Vec<_>>();
+        if !half.is_empty() {
+            p.push(format!("f16 bindings {}", half.join(",")));
+        }
         listing.push(format!(
             "{index:4} {:28} {:22} {:>9} groups {:>9.3} GFLOP {:>8.2} MB  {}",
             step.path,
@@ -326,7 +346,7 @@ impl Plan {
     pub fn poison(&self, gpu: &Gpu) -> Result<()> {
         let whole = |at: &usize| (*at, 0, self.buffers.all[*at].size());
         for (at, offset, bytes) in self.buffers.slots.iter().map(whole).chain(self.buffers.gradients.iter().copied()) {
-            let nan = vec![f32::NAN.to_bits(); bytes as usize / 4];
+            let nan = vec![POISON; bytes as usize / 4];
             gpu.queue.write_buffer(&self.buffers.all[at], offset, bytemuck::cast_slice(&nan));
         }
         gpu.queue.submit([]);
@@ -343,7 +363,7 @@ impl Plan {
             let bytes = gpu.download(buffer, 0, buffer.size())?;
             let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
             let inside = (*start / 4) as usize..((start + len) / 4) as usize;
-            let hit = words.iter().enumerate().find(|(i, w)| !inside.contains(i) && **w != f32::NAN.to_bits());
+            let hit = words.iter().enumerate().find(|(i, w)| !inside.contains(i) && **w != POISON);
             if let Some((i, w)) = hit {
                 let v = f32::from_bits(*w);
                 return Err(Error::Numerics(format!(

@@ -2,15 +2,16 @@
 //! needs. A refused plan ends here.
 
 use super::fuse::fuse;
+use super::halves::Halves;
 use super::liveness::{self, Lifetime, Slots};
 use super::recompute::{Added, recompute};
 use super::slices::Slices;
 use super::target::Target;
 use super::weights::Layout;
-use super::{PlanSpec, Update, When};
+use super::{LossScaling, PlanSpec, SCALE_STATE, Update, When, windows};
 use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
-use crate::gpu::{KernelKey, Source, Word};
+use crate::gpu::{KernelKey, Source, Storage, Word};
 use crate::graph::record::{Arena, PART_ALIGN, Values};
 use crate::graph::{Cost, Graph, Launch, Node, Operand, Origin, Recorder, Shape, Tensor, Value, ValueId};
 use crate::ops::shader;
@@ -90,12 +91,14 @@ pub(crate) struct Draft {
     pub(crate) gradients: Vec<usize>,
     /// Moments of the optimizer, if there is one.
     pub(crate) moments: Option<usize>,
+    /// The inputs that hold the factor of the loss and its state.
+    pub(crate) scaling: Option<([ValueId; 2], LossScaling)>,
     /// Replays that make one update.
     pub(crate) accumulation: usize,
     /// Values and the frozen parameters that take their bits after the step.
     pub(crate) assigns: Vec<(ValueId, String)>,
-    /// The largest value, for the message of a refused plan.
-    pub(crate) largest: Option<(String, Shape)>,
+    /// The largest value and its words, for the message of a refused plan.
+    pub(crate) largest: Option<(String, Shape, usize)>,
     /// Words of activations and workspaces if nothing shared memory.
     pub(crate) unshared: u64,
     /// Words that live at once at the most: no packing needs less.
@@ -138,9 +141,14 @@ fn needed(graph: &Graph, outputs: &[ValueId]) -> Vec<Node> {
     inner.nodes.iter().zip(keep).filter(|(_, k)| *k).map(|(n, _)| n.clone()).collect()
 }
 
+/// The nodes that a plan of `outputs` runs.
+pub(crate) fn fused(graph: &Graph, outputs: &[Tensor]) -> Vec<Node> {
+    let roots: Vec<ValueId> = outputs.iter().map(|t| t.id).collect();
+    fuse(needed(graph, &roots), &roots)
+}
+
 /// The kernels that a plan of `outputs` launches under a row of the tuning table, in order; needs no GPU.
 pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelKey> {
-    let roots: Vec<ValueId> = outputs.iter().map(|t| t.id).collect();
     // Nothing shares memory here, so that the kernels that copy are among them.
     let values = Described { graph, slices: Slices::default(), added: Added::default() };
     let of = |node: &Node| {
@@ -148,7 +156,7 @@ pub fn kernels(graph: &Graph, outputs: &[Tensor], tuning: Tuning) -> Vec<KernelK
         node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
         recorder.launches.into_iter().map(|l| l.key).collect::<Vec<_>>()
     };
-    fuse(needed(graph, &roots), &roots).iter().flat_map(of).collect()
+    fused(graph, outputs).iter().flat_map(of).collect()
 }
 
 /// The kernels that `update` launches on parameters of `words` words, and those of accumulation; needs no GPU.
@@ -156,7 +164,8 @@ pub fn update_kernels(update: &dyn Update, words: usize, tuning: Tuning) -> Vec<
     let graph = &Graph::new();
     let values = Described { graph, slices: Slices::default(), added: Added::default() };
     let mut k = Recorder::new(tuning, usize::MAX, &values);
-    update.record(&mut k, Operand::Chunk(Arena::Param, 0), &[words]);
+    let any = Operand::Chunk(Arena::Param, 0);
+    update.record(&mut k, any, update.scaling().map(|_| [any; 2]), &[words]);
     let add = |first| accumulate(words, update.accumulation(), first);
     let added = (update.accumulation() > 1).then(|| [add(true), add(false)]).into_iter().flatten();
     added.chain(k.launches).map(|l| l.key).collect()
@@ -169,10 +178,10 @@ fn pieces(words: usize, binding_words: usize) -> Vec<(usize, usize)> {
 }
 
 /// Adds a gradient of `words` words to the arena; its two buffers are placed by the caller.
-fn accumulate(words: usize, of: usize, first: bool) -> Launch {
+pub(super) fn accumulate(words: usize, of: usize, first: bool) -> Launch {
     let quads = words / 4;
     Launch {
-        key: KernelKey { source: ACCUMULATE, entry: "accumulate", params: vec![("FIRST", i64::from(first))] },
+        key: KernelKey { source: ACCUMULATE, entry: "accumulate", params: vec![("FIRST", i64::from(first))], half: 0 },
         params: vec![("quads", Word::from(quads)), ("factor", Word::F((1.0 / of as f64) as f32))],
         buffers: Vec::new(),
         groups: quads.div_ceil(1024) as u64,
@@ -227,6 +236,7 @@ impl Draft {
             outputs: spec.outputs.iter().map(|t| (t.id, t.shape(), describe(t.id).integer)).collect(),
             gradients: Vec::new(),
             moments: spec.update.map(|u| u.moments()),
+            scaling: None,
             accumulation,
             assigns: assigns(weights, spec, describe)?,
             largest: None,
@@ -246,6 +256,11 @@ impl Draft {
         let mut values = Described { graph, slices: Slices::default(), added: added.into_inner() };
         values.slices = Slices::find(&nodes, &|v| values.shape(v), &|v| placed.contains(&v));
         let shape = |v: ValueId| values.shape(v);
+        let host = |v: ValueId| values.slices.host(v).0;
+        let mut halves = match gpu.storage {
+            Storage::F16 => Halves::new(&nodes, &shape, &host, &|v| placed.contains(&v)),
+            Storage::F32 => Halves::default(),
+        };
         let end = nodes.len();
         let mut lifetimes: Vec<Lifetime> = Vec::new();
         let mut of_host: HashMap<ValueId, usize> = HashMap::new();
@@ -254,9 +269,6 @@ impl Draft {
         for (i, node) in nodes.iter().enumerate() {
             for v in &node.outputs {
                 let host = values.slices.host(*v).0;
-                if draft.largest.as_ref().is_none_or(|(_, s)| shape(host).words() > s.words()) {
-                    draft.largest = Some((node.path.clone(), shape(host)));
-                }
                 if !draft.places.contains_key(v) {
                     let last = if roots.contains(&host) { end } else { i };
                     of_host.entry(host).or_insert_with(|| {
@@ -270,14 +282,8 @@ impl Draft {
                     lifetimes[*l].last = lifetimes[*l].last.max(i);
                 }
             }
-            let mut recorder = Recorder::new(gpu.tuning, gpu.binding_words(), &values);
-            node.op.dispatch(&mut recorder, &node.inputs, &node.outputs);
-            let xs: Vec<Shape> = node.inputs.iter().map(|v| shape(*v)).collect();
-            let ys: Vec<Shape> = node.outputs.iter().map(|v| shape(*v)).collect();
-            let (mut launches, workspaces) = (recorder.launches, recorder.workspaces);
-            if let Some(first) = launches.first_mut() {
-                first.cost = node.op.cost(&xs, &ys);
-            }
+            let (launches, workspaces) = windows::record(node, gpu, &values);
+            launches.iter().try_for_each(|l| halves.retain(l, &host))?;
             let start = lifetimes.len();
             draft.workspace = draft.workspace.max(workspaces.iter().map(|w| *w as u64).sum());
             lifetimes.extend(workspaces.iter().map(|w| Lifetime { words: *w, first: i, last: i }));
@@ -289,6 +295,15 @@ impl Draft {
             apart.extend(pairs.filter(|(w, t)| w != t));
             recorded.push((launches, start));
         }
+        for (v, l) in &of_host {
+            lifetimes[*l].words = halves.words(*v, lifetimes[*l].words);
+        }
+        for (node, v) in nodes.iter().flat_map(|n| n.outputs.iter().map(move |v| (n, host(*v)))) {
+            let words = halves.words(v, shape(v).words());
+            if draft.largest.as_ref().is_none_or(|(.., most)| words > *most) {
+                draft.largest = Some((node.path.clone(), shape(v), words));
+            }
+        }
         // What the optimizer is told of as a chunk is a piece of one where a binding does not hold it.
         let split = |(i, words): (usize, &usize)| {
             pieces(*words, gpu.binding_words()).into_iter().map(move |(first, words)| (i, first, words))
@@ -298,8 +313,9 @@ impl Draft {
         let update_start = lifetimes.len();
         if let Some(u) = spec.update {
             let hyper = draft.place_hyper(spec)?;
+            let scale = draft.place_scale(spec)?;
             let words: Vec<usize> = chunks.iter().map(|c| c.2).collect();
-            u.record(&mut update, Operand::Value(hyper), &words);
+            u.record(&mut update, Operand::Value(hyper), scale.map(|s| s.map(Operand::Value)), &words);
             lifetimes.extend(update.workspaces.iter().map(|w| Lifetime { words: *w, first: end, last: end }));
             let all = update_start..lifetimes.len();
             apart.extend(all.clone().flat_map(|a| (update_start..a).map(move |b| (a, b))));
@@ -318,10 +334,13 @@ impl Draft {
         }
         let locate = |draft: &Draft, o: &Operand, workspaces: usize| match *o {
             Operand::Value(v) => {
-                let host = values.slices.host(v).0;
-                Bound { place: draft.places[&host], first: 0, words: shape(host).words() }
+                let host = host(v);
+                Bound { place: draft.places[&host], first: 0, words: halves.words(host, shape(host).words()) }
             }
-            Operand::Part { value, first, words } => Bound { place: draft.places[&value], first, words },
+            Operand::Part { value, first, words } => {
+                let (first, words) = (halves.words(value, first), halves.words(value, words));
+                Bound { place: draft.places[&value], first, words }
+            }
             Operand::Workspace(w) => {
                 let l = workspaces + w;
                 Bound { place: draft.slots.place(l), first: 0, words: lifetimes[l].words }
@@ -332,7 +351,8 @@ impl Draft {
             }
         };
         for (node, (launches, workspaces)) in nodes.iter().zip(recorded) {
-            for launch in launches {
+            for mut launch in launches {
+                launch.key.half = halves.mask(&launch, &host);
                 let bound = launch.buffers.iter().map(|o| locate(&draft, o, workspaces)).collect();
                 let (path, op) = (node.path.clone(), node.op.name());
                 draft.steps.push(Step { path, op, launch, bound, when: When::Always });
@@ -430,11 +450,26 @@ impl Draft {
     fn place_hyper(&mut self, spec: &PlanSpec) -> Result<ValueId> {
         let hyper =
             spec.hyper.ok_or_else(|| Error::Internal("an update comes with its hyperparameter input".into()))?;
-        if !self.places.contains_key(&hyper.id) {
-            self.places.insert(hyper.id, Place::Input(self.inputs.len()));
-            self.inputs.push((hyper.id, hyper.graph().describe(hyper.id)));
+        Ok(self.place_input(hyper))
+    }
+
+    fn place_input(&mut self, t: Tensor) -> ValueId {
+        if !self.places.contains_key(&t.id) {
+            self.places.insert(t.id, Place::Input(self.inputs.len()));
+            self.inputs.push((t.id, t.graph().describe(t.id)));
         }
-        Ok(hyper.id)
+        t.id
+    }
+
+    /// The factor of the loss and its state are inputs that the update writes.
+    fn place_scale(&mut self, spec: &PlanSpec) -> Result<Option<[ValueId; 2]>> {
+        let Some(scaling) = spec.update.and_then(Update::scaling) else { return Ok(None) };
+        let fits = |t: &[Tensor; 2]| t[0].shape() == Shape::flat(1) && t[1].shape() == Shape::flat(SCALE_STATE);
+        let inputs = spec.scale.filter(fits);
+        let inputs = inputs.ok_or_else(|| Error::Internal("loss scaling comes with its two inputs".into()))?;
+        let ids = inputs.map(|t| self.place_input(t));
+        self.scaling = Some((ids, scaling));
+        Ok(Some(ids))
     }
 
     /// No buffer may exceed what one binding can hold.

@@ -31,9 +31,16 @@ pub struct Slots {
 /// What an order sorts by, the largest first.
 type Key<'a> = &'a dyn Fn(&Lifetime) -> (usize, usize);
 
+/// A value of fewer than this part of the peak is placed after the larger ones, whose order is what matters.
+const SMALL: usize = 1000;
+
+/// Orders that are tried beyond the first three.
+const TRIES: usize = 16;
+
 /// Assigns memory greedily: a value goes into the smallest gap that is free in some slot as long as it lives, beside other
-/// values if need be, or else gets a slot of its own size. Of three orders (largest first, most words times steps first,
-/// longest first) the one that needs least.
+/// values if need be, or else where it makes a slot grow by least; no slot becomes larger than the largest value. Of three
+/// orders (largest first, most words times steps first, longest first) the one that needs least. Then values that made a slot
+/// grow late are placed first, one after the other, as long as that helps.
 ///
 /// `apart` are pairs of values that one dispatch binds, one of them to be written: these never share a slot.
 pub fn assign(lifetimes: &[Lifetime], apart: &[(usize, usize)]) -> Slots {
@@ -42,50 +49,121 @@ pub fn assign(lifetimes: &[Lifetime], apart: &[(usize, usize)]) -> Slots {
         strangers[*a].push(*b);
         strangers[*b].push(*a);
     }
+    let packing = Packing { lifetimes, strangers, most: lifetimes.iter().map(|l| l.words).max().unwrap_or(0) };
+    let least = peak(lifetimes).0;
+    let (large, small): (Vec<usize>, Vec<usize>) =
+        (0..lifetimes.len()).partition(|i| lifetimes[*i].words.saturating_mul(SMALL) >= least);
     let steps = |l: &Lifetime| l.last - l.first + 1;
-    let orders: [Key; 3] = [&|l| (l.words, steps(l)), &|l| (l.words * steps(l), l.words), &|l| (steps(l), l.words)];
-    let all = orders.into_iter().map(|key| {
-        let mut order: Vec<usize> = (0..lifetimes.len()).collect();
+    let by = |all: &[usize], key: Key| {
+        let mut order = all.to_vec();
         order.sort_by_key(|i| (std::cmp::Reverse(key(&lifetimes[*i])), lifetimes[*i].first, *i));
-        pack(lifetimes, &strangers, &order)
+        order
+    };
+    let orders: [Key; 3] = [&|l| (l.words, steps(l)), &|l| (l.words * steps(l), l.words), &|l| (steps(l), l.words)];
+    let tried = orders.map(|key| {
+        let order = by(&large, key);
+        (packing.pack(&order), order)
     });
-    all.min_by_key(|s| s.words.iter().sum::<usize>()).unwrap_or_default()
+    let Some((mut best, mut order)) = tried.into_iter().min_by_key(|(p, _)| p.total()) else { return Slots::default() };
+    let bound = peak(&large.iter().map(|i| lifetimes[*i]).collect::<Vec<_>>()).0;
+    let mut moved = Vec::new();
+    for _ in 0..TRIES {
+        // Nothing is better than what lives at once.
+        let late = best.growing.iter().rev().find(|i| !moved.contains(*i) && order[0] != **i).copied();
+        let Some(late) = late.filter(|_| best.total() > bound) else { break };
+        moved.push(late);
+        let mut next = order.clone();
+        next.retain(|i| *i != late);
+        next.insert(0, late);
+        let packed = packing.pack(&next);
+        if packed.total() < best.total() {
+            (best, order) = (packed, next);
+            moved.clear();
+        }
+    }
+    order.extend(by(&small, orders[0]));
+    packing.pack(&order).slots
 }
 
-/// Assigns memory in this order.
-fn pack(lifetimes: &[Lifetime], strangers: &[Vec<usize>], order: &[usize]) -> Slots {
-    let n = lifetimes.len();
-    let mut slots = Slots { slot: vec![usize::MAX; n], first: vec![0; n], words: Vec::new() };
-    let mut members: Vec<Vec<usize>> = Vec::new();
-    for &i in order {
-        let a = lifetimes[i];
-        let refused: Vec<usize> = strangers[i].iter().map(|j| slots.slot[*j]).collect();
-        // (words of the gap, slot, first word) of the smallest gap.
-        let mut best: Option<(usize, usize, usize)> = None;
-        for (s, inside) in members.iter().enumerate().filter(|(s, _)| !refused.contains(s)) {
-            let meets = |j: &&usize| lifetimes[**j].first <= a.last && a.first <= lifetimes[**j].last;
-            let mut taken: Vec<(usize, usize)> =
-                inside.iter().filter(meets).map(|j| (slots.first[*j], slots.first[*j] + lifetimes[*j].words)).collect();
-            taken.push((slots.words[s], slots.words[s]));
-            taken.sort_unstable();
-            let mut from = 0;
-            for (begin, end) in taken {
-                let gap = begin.saturating_sub(from);
-                if gap >= a.words && best.is_none_or(|b| gap < b.0) {
-                    best = Some((gap, s, from));
-                }
-                from = from.max(end.next_multiple_of(PART_ALIGN));
-            }
-        }
-        let (_, s, first) = best.unwrap_or_else(|| {
-            members.push(Vec::new());
-            slots.words.push(a.words);
-            (0, members.len() - 1, 0)
-        });
-        members[s].push(i);
-        (slots.slot[i], slots.first[i]) = (s, first);
+struct Packing<'a> {
+    lifetimes: &'a [Lifetime],
+    /// For each value those that it shares no slot with.
+    strangers: Vec<Vec<usize>>,
+    /// Words of the largest value.
+    most: usize,
+}
+
+/// Values in slots, and those that made a slot grow, in order.
+#[derive(Default)]
+struct Packed {
+    slots: Slots,
+    growing: Vec<usize>,
+}
+
+impl Packed {
+    fn total(&self) -> usize {
+        self.slots.words.iter().sum()
     }
-    slots
+}
+
+/// A place for a value: the better, the less the slot grows, and then the smaller the gap.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Gap {
+    growth: usize,
+    words: usize,
+    slot: usize,
+    first: usize,
+}
+
+impl Packing<'_> {
+    /// Assigns memory to these values in this order.
+    fn pack(&self, order: &[usize]) -> Packed {
+        let n = self.lifetimes.len();
+        let mut slots = Slots { slot: vec![usize::MAX; n], first: vec![0; n], words: Vec::new() };
+        let (mut members, mut growing): (Vec<Vec<usize>>, Vec<usize>) = (Vec::new(), Vec::new());
+        let mut taken = Vec::new();
+        for &i in order {
+            let a = self.lifetimes[i];
+            let mut best = Gap { growth: a.words, words: 0, slot: members.len(), first: 0 };
+            for (slot, inside) in members.iter().enumerate() {
+                if self.strangers[i].iter().any(|j| slots.slot[*j] == slot) {
+                    continue;
+                }
+                taken.clear();
+                taken.extend(inside.iter().filter_map(|j| {
+                    let b = self.lifetimes[*j];
+                    let meets = b.first <= a.last && a.first <= b.last;
+                    meets.then(|| (slots.first[*j], slots.first[*j] + b.words))
+                }));
+                taken.sort_unstable();
+                let mut from = 0;
+                for (begin, end) in &taken {
+                    let words = begin.saturating_sub(from);
+                    if words >= a.words {
+                        best = best.min(Gap { growth: 0, words, slot, first: from });
+                    }
+                    from = from.max(end.next_multiple_of(PART_ALIGN));
+                }
+                let words = slots.words[slot].saturating_sub(from);
+                let growth = a.words.saturating_sub(words);
+                if growth == 0 || from + a.words <= self.most {
+                    best = best.min(Gap { growth, words, slot, first: from });
+                }
+            }
+            let Gap { growth, slot, first, .. } = best;
+            if slot == members.len() {
+                members.push(Vec::new());
+                slots.words.push(0);
+            }
+            if growth > 0 {
+                growing.push(i);
+            }
+            slots.words[slot] = slots.words[slot].max(first + a.words);
+            members[slot].push(i);
+            (slots.slot[i], slots.first[i]) = (slot, first);
+        }
+        Packed { slots, growing }
+    }
 }
 
 /// The most words that live at once, and the first step at which they do.
@@ -131,6 +209,16 @@ mod tests {
         let s = assign(&all, &[]);
         assert_eq!((s.words, s.first), (vec![256], vec![0, 0, 128]));
         assert_eq!(assign(&all, &[(1, 2)]).words, [256, 100]);
+    }
+
+    #[test]
+    fn a_slot_grows_by_what_is_missing_and_not_beyond_the_largest_value() {
+        let value = |words, first, last| Lifetime { words, first, last };
+        // By size the third lies beside the second, from 256 on, and makes the slot of the first grow to 376. Placed before them it
+        // lies at its start, and the second from 128 on.
+        let all = [value(300, 0, 0), value(200, 1, 2), value(120, 2, 2), value(1000, 5, 5)];
+        assert_eq!(assign(&all, &[(3, 0), (3, 1), (3, 2)]).words, [328, 1000]);
+        assert_eq!(assign(&all[..3], &[]).words, [300, 120]);
     }
 
     #[test]

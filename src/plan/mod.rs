@@ -7,7 +7,9 @@ mod build;
 mod draft;
 mod forecast;
 pub mod fuse;
+mod halves;
 pub mod liveness;
+mod loss_scale;
 #[cfg(test)]
 mod memory_tests;
 mod moments;
@@ -19,10 +21,13 @@ pub mod slices;
 mod target;
 mod texels;
 mod weights;
+mod windows;
 
+pub(crate) use draft::fused;
 pub use draft::{kernels, update_kernels};
 pub(crate) use forecast::with_largest_batch;
 pub use forecast::{forecast, largest_batch};
+pub use loss_scale::{LossScale, LossScaling, SCALE_STATE};
 pub use moments::Moment;
 pub use profile::Timing;
 pub use replay::{Feed, StepResult};
@@ -51,8 +56,13 @@ pub trait Update {
     fn accumulation(&self) -> usize {
         1
     }
-    /// The launches of one update over the arenas' chunks of so many words each; `hyper` is [`HYPER`] numbers.
-    fn record(&self, k: &mut Recorder, hyper: Operand, chunks: &[usize]);
+    /// Whether, and how, the gradients are those of a loss times a factor.
+    fn scaling(&self) -> Option<LossScaling> {
+        None
+    }
+    /// The launches of one update over the arenas' chunks of so many words each; `hyper` is [`HYPER`] numbers. `scale` are the
+    /// factor of the loss and the [`SCALE_STATE`] numbers of its state, given if there is [`Update::scaling`].
+    fn record(&self, k: &mut Recorder, hyper: Operand, scale: Option<[Operand; 2]>, chunks: &[usize]);
 }
 
 /// On which replays a dispatch runs, of the k that make an update.
@@ -91,6 +101,9 @@ pub struct PlanSpec<'a, 'g> {
     pub update: Option<&'a dyn Update>,
     /// Its input of [`HYPER`] numbers.
     pub hyper: Option<Tensor<'g>>,
+    /// With [`Update::scaling`]: the inputs that hold the factor of the loss, one number, and its state, [`SCALE_STATE`]
+    /// numbers. Nobody feeds them: the plan starts them and the update writes them.
+    pub scale: Option<[Tensor<'g>; 2]>,
     /// Parameters that do not train, and the value whose bits each holds after the step (running statistics). They are
     /// written last: whatever reads the parameter in this step sees its old value.
     pub assign: Vec<(Tensor<'g>, Tensor<'g>)>,
@@ -111,6 +124,8 @@ pub struct Plan {
     outputs: Vec<Output>,
     assigns: Vec<Assign>,
     buffers: Buffers,
+    /// The buffers of the loss' factor and its state.
+    scaling: Option<[usize; 2]>,
     rings: replay::Rings,
     report: MemoryReport,
     listing: Vec<String>,

@@ -68,6 +68,10 @@ impl Plan {
     /// # Errors
     /// As [`Plan::step`].
     pub fn step_by_id(&mut self, gpu: &Gpu, feeds: &[(ValueId, Feed)]) -> Result<u64> {
+        self.queue_step(gpu, feeds).map_err(|e| gpu.cause(e))
+    }
+
+    fn queue_step(&mut self, gpu: &Gpu, feeds: &[(ValueId, Feed)]) -> Result<u64> {
         while self.rings.under_way.len() >= IN_FLIGHT {
             self.collect_oldest(gpu)?;
         }

@@ -2,8 +2,8 @@
 
 use super::report::{MemoryReport, bytes};
 use crate::error::{Error, Result};
-use crate::gpu::Gpu;
 use crate::gpu::tuning::{self, Tuning};
+use crate::gpu::{Gpu, Storage};
 
 /// A device as planning sees it: limits, tuning row, budget.
 #[derive(Clone, Debug)]
@@ -13,6 +13,7 @@ pub struct Target {
     /// Bytes that a plan may use in all; `None` where nobody tells.
     pub memory_budget: Option<u64>,
     pub(crate) tuning: Tuning,
+    pub(crate) storage: Storage,
     pub(crate) guards: bool,
     pub(crate) binding_words: usize,
     pub(crate) max_buffer: u64,
@@ -26,6 +27,7 @@ impl Target {
             name: gpu.info.name.clone(),
             memory_budget: gpu.memory_budget,
             tuning: gpu.tuning,
+            storage: gpu.storage,
             guards: gpu.guards,
             binding_words: gpu.binding_words(),
             max_buffer: gpu.limits.max_buffer_size,
@@ -39,6 +41,7 @@ impl Target {
             name: "software Vulkan (no adapter is there; its limits are assumed)".into(),
             memory_budget: None,
             tuning: tuning::TABLE[0],
+            storage: Storage::F32,
             guards: false,
             binding_words: (128 << 20) / 4,
             max_buffer: 2 << 30,
@@ -49,6 +52,11 @@ impl Target {
     /// The same with this budget in bytes.
     pub fn with_budget(self, memory_budget: Option<u64>) -> Target {
         Target { memory_budget, ..self }
+    }
+
+    /// The same with plans that keep activations in this type.
+    pub fn with_storage(self, storage: Storage) -> Target {
+        Target { storage, ..self }
     }
 
     /// Words of a buffer that one binding holds.

@@ -132,7 +132,7 @@ mod tests {
 
     /// A step over activation slots: the first two read as textures, the last written.
     fn step(slots: [usize; 3]) -> Step {
-        let key = KernelKey { source: Source { file: "", text: "" }, entry: "", params: Vec::new() };
+        let key = KernelKey { source: Source { file: "", text: "" }, entry: "", params: Vec::new(), half: 0 };
         let launch = Launch { key, params: Vec::new(), buffers: Vec::new(), groups: 1, cost: Cost::default() };
         let bound =
             slots.map(|s| Bound { place: Place::Slot(s, 0), first: 0, words: 4 * (TEXEL_ROW + 1) * (s + 1) }).to_vec();

@@ -41,14 +41,14 @@ pub struct Computed {
 }
 
 /// A case with its upstream gradient and the gradients that are asked for.
-struct Differentiated<'g> {
-    recorded: Recorded<'g>,
-    upstream: Option<(Tensor<'g>, Vec<f32>)>,
+pub(super) struct Differentiated<'g> {
+    pub(super) recorded: Recorded<'g>,
+    pub(super) upstream: Option<(Tensor<'g>, Vec<f32>)>,
     /// Index of the input, its gradient.
-    gradients: Vec<(usize, Tensor<'g>)>,
+    pub(super) gradients: Vec<(usize, Tensor<'g>)>,
 }
 
-fn differentiate<'g>(graph: &'g Graph, case: &Case, values: bool) -> Differentiated<'g> {
+pub(super) fn differentiate<'g>(graph: &'g Graph, case: &Case, values: bool) -> Differentiated<'g> {
     let recorded = if values { record_with_values(graph, case) } else { record(graph, case) };
     let smooth = |k: Kind| matches!(k, Kind::Unit(_) | Kind::Apart);
     let wrt: Vec<usize> = (0..case.inputs.len()).filter(|i| smooth(case.inputs[*i].kind)).collect();
@@ -66,11 +66,11 @@ fn differentiate<'g>(graph: &'g Graph, case: &Case, values: bool) -> Differentia
 }
 
 impl<'g> Differentiated<'g> {
-    fn asked(&self) -> Vec<Tensor<'g>> {
+    pub(super) fn asked(&self) -> Vec<Tensor<'g>> {
         self.recorded.outputs.iter().copied().chain(self.gradients.iter().map(|g| g.1)).collect()
     }
 
-    fn known(&self) -> Values {
+    pub(super) fn known(&self) -> Values {
         let mut known = self.recorded.known();
         if let Some((dy, v)) = &self.upstream {
             known.insert(dy.id, v.iter().map(|x| f64::from(*x)).collect());
@@ -99,7 +99,7 @@ impl<'g> Differentiated<'g> {
         plan.run(gpu, &feeds)
     }
 
-    fn run(&self, gpu: &Gpu, graph: &Graph) -> Result<Computed> {
+    pub(super) fn run(&self, gpu: &Gpu, graph: &Graph) -> Result<Computed> {
         let mut plan = self.compile(gpu, graph)?;
         plan.poison(gpu)?;
         let outputs = self.feed(gpu, graph, &mut plan)?;
@@ -198,7 +198,7 @@ pub fn check(gpu: &Gpu, case: &Case) -> Result<Vec<CaseResult>> {
     Ok(all)
 }
 
-fn compare(got: &[f32], want: &[f64], scale: &[f64], tolerance: f64) -> CaseResult {
+pub(super) fn compare(got: &[f32], want: &[f64], scale: &[f64], tolerance: f64) -> CaseResult {
     let mut r = CaseResult {
         name: String::new(),
         family: "",
@@ -230,7 +230,13 @@ fn compare(got: &[f32], want: &[f64], scale: &[f64], tolerance: f64) -> CaseResu
 }
 
 /// For each asked value its tolerance and, element by element, what it is relative to.
-fn scales(graph: &Graph, case: &Case, known: &Values, asked: &[Tensor], count: usize) -> Vec<(f64, Vec<f64>)> {
+pub(super) fn scales(
+    graph: &Graph,
+    case: &Case,
+    known: &Values,
+    asked: &[Tensor],
+    count: usize,
+) -> Vec<(f64, Vec<f64>)> {
     let constant = |t: &Tensor, s: f64| vec![s; t.shape().elements()];
     match case.bound {
         Bound::Sums { forward, backward } => {

@@ -5,8 +5,10 @@
 pub mod cases;
 mod check;
 pub mod draw;
+mod half;
 
 pub use check::{Computed, check, compute, kernels, prepare};
+pub use half::{U16, check_half};
 
 use crate::error::Result;
 use crate::gpu::Gpu;

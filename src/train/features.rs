@@ -6,6 +6,7 @@
 
 use super::batches::{Batch, Normalize, Samples};
 use super::interrupt;
+use super::micro::MicroBatch;
 use super::progress::Progress;
 use crate::data::pack::{Entry, Kind, Packs};
 use crate::error::{Error, Result};
@@ -15,8 +16,9 @@ use crate::graph::{Graph, Shape, Tensor};
 use crate::models::Network;
 use crate::nn::ParamStore;
 use crate::ops::{AugmentOptions, Border};
-use crate::plan::{Feed, Plan, PlanSpec, StepResult};
+use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, largest_batch, with_largest_batch};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
@@ -39,9 +41,13 @@ const IDENTITY: [f32; 8] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0];
 pub struct FeatureOptions<'a> {
     /// Images a step. Features of another batch size have rows of their own in the cache, as other kernels may compute them.
     pub batch: usize,
+    /// Whether a batch that does not fit becomes a smaller one.
+    pub micro_batch: MicroBatch,
     /// Pixels to the network's input.
     pub normalize: Normalize,
-    /// Further views of each image beside itself: so many, each augmented by chance.
+    /// A further view of each image beside itself: mirrored left to right.
+    pub mirrored: bool,
+    /// Further views of each image: so many, each augmented by chance.
     pub views: usize,
     /// How views differ from their image.
     pub augment: AugmentOptions,
@@ -58,7 +64,9 @@ impl Default for FeatureOptions<'_> {
     fn default() -> Self {
         FeatureOptions {
             batch: 8,
+            micro_batch: MicroBatch::Off,
             normalize: Normalize::NONE,
+            mirrored: false,
             views: 0,
             augment: AugmentOptions::default(),
             seed: 1,
@@ -98,6 +106,7 @@ impl Features {
 /// A row to be made: of which image, and in which view.
 struct Row {
     image: usize,
+    mirrored: bool,
     warp: [f32; 8],
     /// Where it goes: 0 for the image itself.
     view: usize,
@@ -108,7 +117,8 @@ struct Row {
 /// read, the others are computed and stored; a damaged row counts as missing.
 ///
 /// # Errors
-/// [`Error::Usage`] for batch 0 or views of features; [`Error::Memory`] when the plan does not fit; [`Error::Numerics`] when a
+/// [`Error::Usage`] for batch 0 or views of features; [`Error::Memory`] when the plan does not fit, with the largest batch
+/// that does; [`Error::Numerics`] when a
 /// feature is not finite; [`Error::Io`] when the cache cannot be written; [`Error::Interrupted`] at Ctrl-C, after what was
 /// computed is stored; device errors.
 pub fn features(
@@ -122,16 +132,24 @@ pub fn features(
         return Err(Error::Usage("features are computed of images alone, in batches of 1 or more".into()));
     }
     let start = Instant::now();
+    let target = Target::of(gpu);
+    let plan = |n: usize| {
+        let graph = Graph::new();
+        let outputs = vec![record(&graph, network, samples, n, options).features];
+        forecast(&target, &graph, &PlanSpec { outputs, ..Default::default() })
+    };
+    let batch = match options.micro_batch {
+        MicroBatch::Off => options.batch,
+        MicroBatch::Of(n) => options.batch.min(n.max(1)),
+        MicroBatch::Auto if plan(options.batch).is_ok_and(|report| target.check(&report).is_ok()) => options.batch,
+        MicroBatch::Auto => largest_batch(&target, options.batch, plan)?.map_or(options.batch, |(n, _)| n),
+    };
+    let options = &FeatureOptions { batch, ..*options };
     let graph = Graph::new();
-    let images = graph.input("images", samples.batch_shape(options.batch));
-    // The warp that changes nothing changes no bit, so that an image's own features do not depend on the views beside it.
-    let warp = (options.views > 0).then(|| graph.input("augmentation", Shape::flat(options.batch * 8)));
-    let x = warp.map_or(images, |w| images.augment(w, Border::Nearest));
-    let y = network.record_base(x);
+    let Recorded { images, warp, features: y } = record(&graph, network, samples, batch, options);
     let (_, c, h, w) = y.nchw();
     let size = c * h * w;
-    let names: HashSet<String> = graph.params().into_iter().map(|p| p.0).collect();
-    let base = ParamStore { params: params.params.iter().filter(|p| names.contains(&p.name)).cloned().collect() };
+    let base = params.of(&graph);
     let digest = base_digest(gpu, network, &base, samples.shape, options);
 
     let ids: Vec<usize> = {
@@ -141,7 +159,7 @@ pub fn features(
     let count = ids.iter().max().map_or(0, |m| m + 1);
     let mut out = Features {
         data: vec![0.0; count * size],
-        views: vec![0.0; count * size * options.views],
+        views: vec![0.0; count * size * (usize::from(options.mirrored) + options.views)],
         shape: [c, h, w],
         computed: 0,
         from_cache: 0,
@@ -166,12 +184,29 @@ pub fn features(
     }
     if !missing.is_empty() {
         let weights = Rc::new(base.upload(gpu)?);
-        let plan = Plan::compile(gpu, &graph, &weights, &PlanSpec { outputs: vec![y], ..Default::default() })?;
+        let spec = PlanSpec { outputs: vec![y], ..Default::default() };
+        let plan =
+            Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| with_largest_batch(e, &target, batch, plan))?;
         let mut computing = Computing { gpu, plan, images, warp, samples, options, size };
         computing.all(&missing, packs.as_mut(), &mut out)?;
     }
     out.seconds = start.elapsed().as_secs_f64();
     Ok(out)
+}
+
+/// The base as it is recorded.
+struct Recorded<'g> {
+    images: Tensor<'g>,
+    warp: Option<Tensor<'g>>,
+    features: Tensor<'g>,
+}
+
+fn record<'g>(graph: &'g Graph, network: &Network, samples: &Samples, n: usize, o: &FeatureOptions) -> Recorded<'g> {
+    let images = graph.input("images", samples.batch_shape(n));
+    // The warp that changes nothing changes no bit, so that an image's own features do not depend on the views beside it.
+    let warp = (o.views > 0).then(|| graph.input("augmentation", Shape::flat(n * 8)));
+    let x = warp.map_or(images, |w| images.augment(w, Border::Nearest));
+    Recorded { images, warp, features: network.record_base(x) }
 }
 
 impl Features {
@@ -234,7 +269,7 @@ impl Computing<'_, '_> {
         let Normalize { mean, scale } = self.options.normalize;
         batch.pixels.clear();
         for row in part {
-            let pixels = &self.samples.data[row.image * one..][..one];
+            let pixels = row.pixels(self.samples);
             batch.pixels.extend(pixels.iter().map(|v| (v - mean) * scale));
         }
         batch.pixels.resize(n * one, 0.0);
@@ -278,24 +313,40 @@ impl Computing<'_, '_> {
 /// Every image, and every view of it.
 fn rows(ids: &[usize], samples: &Samples, base: &[u8; 32], o: &FeatureOptions) -> Vec<Row> {
     let [_, h, w] = samples.shape;
-    let size = samples.size();
     // Brightness is given for pixels in [0, 1]; the network's input is scaled.
     let scaled = AugmentOptions { brightness: o.augment.brightness * o.normalize.scale, ..o.augment };
+    // Mirrored or not, and which of the views that are drawn; 0: none.
+    let mirrored = o.mirrored.then_some((true, 0));
+    let views = [(false, 0)].into_iter().chain(mirrored).chain((1..=o.views).map(|v| (false, v as u32)));
     let mut all = Vec::new();
-    for view in 0..=o.views {
+    for (view, (mirrored, drawn)) in views.enumerate() {
         for image in ids {
             let mut warp = IDENTITY;
-            if view > 0 {
-                warp.copy_from_slice(&scaled.draw(o.seed, view as u32, &[*image as u32], [h, w]));
+            if drawn > 0 {
+                warp.copy_from_slice(&scaled.draw(o.seed, drawn, &[*image as u32], [h, w]));
             }
+            let mut row = Row { image: *image, mirrored, warp, view, key: [0; 32] };
             let mut key = Sha256::new();
             key.update(base);
             key.update(bytemuck::cast_slice::<f32, u8>(&warp));
-            key.update(bytemuck::cast_slice::<f32, u8>(&samples.data[image * size..][..size]));
-            all.push(Row { image: *image, warp, view, key: key.finalize().into() });
+            key.update(bytemuck::cast_slice::<f32, u8>(&row.pixels(samples)));
+            row.key = key.finalize().into();
+            all.push(row);
         }
     }
     all
+}
+
+impl Row {
+    /// What is shown to the base, before it is scaled and warped.
+    fn pixels<'s>(&self, samples: &'s Samples) -> Cow<'s, [f32]> {
+        let (one, width) = (samples.size(), samples.shape[2]);
+        let pixels = &samples.data[self.image * one..][..one];
+        match self.mirrored {
+            false => Cow::Borrowed(pixels),
+            true => Cow::Owned(pixels.chunks(width).flat_map(|line| line.iter().rev().copied()).collect()),
+        }
+    }
 }
 
 /// SHA-256 over everything but the image and its view.
@@ -307,7 +358,7 @@ fn base_digest(gpu: &Gpu, network: &Network, base: &ParamStore, shape: [usize; 3
         format!("{shape:?} in batches of {}", o.batch),
         // To the bit: decimal text of a description could be rounded.
         format!("{:08x} {:08x}", o.normalize.mean.to_bits(), o.normalize.scale.to_bits()),
-        format!("{} {} {} {:?} {}", i.name, i.driver, i.driver_info, i.backend, gpu.tuning.name),
+        format!("{} {} {} {:?} {} {:?}", i.name, i.driver, i.driver_info, i.backend, gpu.tuning.name, gpu.storage()),
         base.digest(),
     ];
     let mut h = Sha256::new();

@@ -123,6 +123,14 @@ fn views_are_drawn_once_and_leave_the_images_own_features_alone() {
     assert!(bits(&two)[n..2 * n] != bits(&own) && bits(&two)[n..2 * n] != bits(&two)[2 * n..]);
     assert_eq!(counts(&compute(&pixels, &store, &with(3, 1))), (5, 15, 0));
     assert_eq!(counts(&compute(&pixels, &store, &with(1, 2))), (5, 5, 0));
+    // The mirrored view is the mirrored image's own row, and comes before those that are drawn.
+    let flipped: Vec<f32> = pixels.chunks(SIDE).flat_map(|line| line.iter().rev().copied()).collect();
+    let other = compute(&flipped, &store, &plain);
+    let both = compute(&pixels, &store, &FeatureOptions { mirrored: true, ..plain });
+    assert_eq!(both.samples(&ITEMS).mirrored.unwrap(), other.samples(&ITEMS).data);
+    let all = compute(&pixels, &store, &FeatureOptions { mirrored: true, ..with(2, 1) });
+    let drawn = &all.samples(&ITEMS).mirrored.unwrap()[other.samples(&ITEMS).data.len()..];
+    assert_eq!(drawn, two.samples(&ITEMS).mirrored.unwrap());
     // Views of features would be views of nothing.
     let views = two.samples(&ITEMS);
     assert_eq!(features(gpu(), &Network::tiny(), &store, &views, &plain).unwrap_err().exit_code(), 2);

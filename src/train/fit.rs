@@ -2,19 +2,19 @@
 
 use super::batches::{Batch, Normalize, Samples, order};
 use super::interrupt;
+use super::micro::{MicroBatch, Split};
 use super::predict::{Predictor, accuracy_and_loss};
 use super::progress::Progress;
 use super::resume::{CheckpointOptions, Place, Saver};
+use super::step::{Moment, Recipe};
 use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
-use crate::gpu::Gpu;
-use crate::graph::{Graph, Shape, Tensor};
+use crate::gpu::{Gpu, Storage};
 use crate::models::Network;
-use crate::nn::{DROPOUT_INPUT, Layers, Optimizer, ParamStore, Schedule, Trainable};
-use crate::ops::{AugmentOptions, Border, Smoothing};
-use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, with_largest_batch};
-use std::rc::Rc;
+use crate::nn::{Optimizer, ParamStore, Schedule, Trainable};
+use crate::ops::AugmentOptions;
+use crate::plan::{LossScale, LossScaling, StepResult};
 use std::time::Instant;
 
 /// How to fit.
@@ -28,6 +28,11 @@ pub struct FitOptions {
     pub optimizer: Optimizer,
     /// Learning rate by epoch.
     pub schedule: Schedule,
+    /// Whether batches are worked on in parts: for a batch that does not fit.
+    pub micro_batch: MicroBatch,
+    /// Less memory, a little more time, the same bits: cheap results of the forward pass are computed again for the backward
+    /// pass ([`crate::PlanSpec::recompute`]).
+    pub recompute: bool,
     /// Which parameters train.
     pub trainable: Trainable,
     /// Real-time augmentation of training images.
@@ -58,6 +63,8 @@ impl Default for FitOptions {
             batch: 16,
             optimizer: Optimizer::adam(),
             schedule: Schedule::Constant { lr: 1e-3 },
+            micro_batch: MicroBatch::Off,
+            recompute: false,
             trainable: Trainable::All,
             augment: None,
             class_weights: None,
@@ -95,16 +102,20 @@ pub struct Fit {
     pub plan_bytes: u64,
     /// Whether Ctrl-C, or [`FitOptions::stop_after`], ended it early.
     pub interrupted: bool,
+    /// Where loss scaling ended; `None` without it.
+    pub loss_scale: Option<LossScale>,
 }
 
 /// Trains `network` from `params` on `train`, and keeps the weights with the best accuracy on `validation`; the first of
 /// equals, as nothing says that a later one is better. Batch norm uses the batch's statistics where it trains and keeps running
-/// ones, with which validation is done; dropout draws anew each step. A fit that goes on from a checkpoint gives, on the same
+/// ones, with which validation is done; dropout draws anew each step. On a device with [`Storage::F16`] the optimizer scales the
+/// loss, with PyTorch's numbers if it has none of its own. A fit that goes on from a checkpoint gives, on the same
 /// adapter, the very bits of one that was never stopped.
 ///
 /// # Errors
 /// [`Error::Usage`] for batch 0, no training images, or a checkpoint of another run; [`Error::Data`] for a label outside of the
-/// classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest batch that does;
+/// classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest batch that does
+/// ([`FitOptions::micro_batch`] splits it);
 /// [`Error::Numerics`] when the loss is not finite, naming epoch and step; [`Error::Format`] for a damaged checkpoint,
 /// [`Error::Io`] when one cannot be written; device errors.
 pub fn fit(
@@ -119,54 +130,59 @@ pub fn fit(
         let (b, n) = (options.batch, train.items.len());
         return Err(Error::Usage(format!("{}: batch {b} over {n} training images", options.label)));
     }
-    let batch = options.batch;
-    let [_, height, width] = train.shape;
+    let options = &scaled(gpu, options);
     check_labels(&options.label, classes, &[train.items, validation.items])?;
-    let graph = Graph::new();
-    let step = Step::record(&graph, network, train, (classes, batch), options);
-    let dropout = graph.find_input(DROPOUT_INPUT);
     let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
-    // Only what this part of the network uses goes to the device.
+    let done = run(gpu, network, params, classes, (train, validation), options, &mut saver);
+    done.map_err(|e| saver.iter().fold(e, |e, s| s.name_last(e)))
+}
+
+fn run(
+    gpu: &Gpu,
+    network: &Network,
+    params: &ParamStore,
+    classes: usize,
+    (train, validation): (&Samples, &Samples),
+    options: &FitOptions,
+    saver: &mut Option<Saver>,
+) -> Result<Fit> {
+    let batch = options.batch;
     let mut params = params.clone();
-    let mut used = ParamStore::default();
-    for p in &mut params.params {
-        p.trainable = options.trainable.includes(&p.name);
-        if graph.params().iter().any(|(name, _, _)| *name == p.name) {
-            used.params.push(p.clone());
-        }
+    params.params.iter_mut().for_each(|p| p.trainable = options.trainable.includes(&p.name));
+    let recipe = Recipe { network, train, classes, options };
+    let mut training = recipe.compile(gpu, &params, saver.as_ref().and_then(Saver::kept_micro_batch))?;
+    let split = training.split;
+    if let Some(s) = saver {
+        s.divide(split);
     }
-    let weights = Rc::new(used.upload(gpu)?);
-    let Step { images, labels, affine, class_weights, .. } = step;
-    let spec = step.spec(options);
-    let mut plan = Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| {
-        with_largest_batch(e, &Target::of(gpu), batch, |n| {
-            let graph = Graph::new();
-            let step = Step::record(&graph, network, train, (classes, n), options);
-            forecast(&Target::of(gpu), &graph, &step.spec(options))
-        })
-    })?;
-    let size = batch.min(validation.items.len().max(1));
+    let size = split.size.min(validation.items.len().max(1));
+    let weights = training.plan.weights().clone();
     let mut predictor = Predictor::new(gpu, network, &weights, (validation, classes, size), options.normalize)?;
 
     if options.show_plan {
-        eprintln!("{plan}");
+        eprintln!("{}", training.plan);
     } else if !options.quiet {
-        eprintln!("{}: training memory {}", options.label, plan.memory());
+        eprintln!("{}: training memory {}", options.label, training.plan.memory());
+    }
+    if split.count > 1 && !options.quiet {
+        let (label, Split { size, count }) = (&options.label, split);
+        let norm = if training.batch_norm { "; batch norm normalises over these, not over the batch" } else { "" };
+        eprintln!("{label}: a batch of {batch} is split into {count} micro batches of {size} images{norm}");
     }
     let mut fit = Fit {
         params: params.clone(),
         history: Vec::new(),
         best_epoch: None,
         validation_accuracy: None,
-        plan_bytes: plan.memory().total(),
+        plan_bytes: training.plan.memory().total(),
         interrupted: false,
+        loss_scale: None,
     };
-    let mut optimizer = options.optimizer.clone();
     let mut progress =
         Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
     let mut at = Place { epoch: 0, step: 0, tally: Tally::default(), seconds: 0.0 };
-    if let Some(s) = &saver {
-        let found = s.resume(gpu, (&plan, &mut optimizer), &mut params, &mut fit)?;
+    if let Some(s) = saver {
+        let found = s.resume(gpu, (&training.plan, &mut training.optimizer), &mut params, &mut fit)?;
         if let Some(found) = found {
             at = found.place;
             let done = at.epoch * train.items.len() + (at.step * batch).min(train.items.len());
@@ -181,8 +197,8 @@ pub fn fit(
     let mut buffer = Batch::default();
     let steps = train.items.len().div_ceil(batch);
     // Between two updates of the weights: only there is the state of a training complete.
-    let accumulation = plan.accumulation();
-    let whole = |epoch: usize, step: usize| ((epoch * steps + step) as u64).is_multiple_of(accumulation);
+    let accumulation = options.optimizer.replays();
+    let whole = |epoch: usize, step: usize| (epoch * steps + step).is_multiple_of(accumulation);
     let mut here = 0;
     while at.epoch < options.epochs {
         let epoch = at.epoch;
@@ -195,44 +211,30 @@ pub fn fit(
                 fit.interrupted = true;
                 break;
             }
-            // What pads the last batch of an epoch counts for nothing in the loss, but batch norm sees it.
-            train.fill(&mut buffer, (part, &all), batch, options.normalize, Some((options.seed, epoch)));
-            let numbers = optimizer.advance(rate);
-            let mut feeds = vec![(images, Feed::F32(&buffer.pixels)), (labels, Feed::U32(&buffer.labels))];
-            feeds.extend(spec.hyper.map(|h| (h, Feed::F32(&numbers[..]))));
-            let drawn = options.augment.map(|a| {
-                let ids: Vec<u32> = buffer.items.iter().map(|i| train.items[*i].0 as u32).collect();
-                // Brightness is given for pixels in [0, 1]; the network's input is scaled.
-                let scaled = AugmentOptions { brightness: a.brightness * options.normalize.scale, ..a };
-                scaled.draw(options.seed, epoch as u32, &ids, [height, width])
-            });
-            if let (Some(t), Some(w)) = (class_weights, &options.class_weights) {
-                feeds.push((t, Feed::F32(w)));
+            for (i, (positions, share)) in split.parts(part).enumerate() {
+                // What pads the last batch of an epoch counts for nothing in the loss, but batch norm sees it.
+                train.fill(&mut buffer, (positions, &all), split.size, options.normalize, Some((options.seed, epoch)));
+                let at_part = Moment { epoch, batch: epoch * steps + step, part: i, share };
+                training.run(gpu, &recipe, &buffer, at_part, rate)?;
+                at.tally.queue(step, &buffer.labels);
+                let done: Vec<StepResult> = training.plan.results().collect();
+                at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
             }
-            if let (Some(t), Some(d)) = (affine, &drawn) {
-                feeds.push((t, Feed::F32(d)));
-            }
-            let random = [options.seed as u32, (options.seed >> 32) as u32, (epoch * steps + step) as u32, 0];
-            feeds.extend(dropout.map(|t| (t, Feed::U32(&random[..]))));
-            plan.step(gpu, &feeds)?;
             here += 1;
             at.step = step + 1;
-            at.tally.queue(step, &buffer.labels);
-            let done: Vec<StepResult> = plan.results().collect();
-            at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
             progress.advance(
                 part.len() as u64,
                 &format!("epoch {}/{}, loss {:.3}", epoch + 1, options.epochs, at.tally.recent),
             );
             if let Some(s) = saver.as_mut().filter(|s| s.due(here) && whole(epoch, step + 1)) {
-                let done = plan.finish(gpu)?;
+                let done = training.plan.finish(gpu)?;
                 at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
                 at.seconds = before + start.elapsed().as_secs_f64();
-                s.write(gpu, (&plan, &optimizer), &params, &at, &fit)?;
+                s.write(gpu, (&training.plan, &training.optimizer), &params, &at, &fit)?;
                 s.written(here);
             }
         }
-        let done = plan.finish(gpu)?;
+        let done = training.plan.finish(gpu)?;
         at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
         at.seconds = before + start.elapsed().as_secs_f64();
         if fit.interrupted {
@@ -259,9 +261,14 @@ pub fn fit(
         fit.history.push(record);
         at = Place { epoch: epoch + 1, step: 0, tally: Tally::default(), seconds: 0.0 };
     }
+    fit.loss_scale = training.plan.loss_scale(gpu)?;
+    if let Some(s) = fit.loss_scale.filter(|s| s.skipped() > 0) {
+        let (label, left, scale) = (&options.label, s.skipped(), s.scale);
+        progress.line(&format!("{label}: {left} updates left out for an overflow, the loss is scaled by {scale}"));
+    }
     // At its end and at Ctrl-C, unless nothing was done; between two updates there is nothing whole to write.
     if let Some(s) = saver.as_ref().filter(|_| here > 0 && whole(at.epoch, at.step)) {
-        s.write(gpu, (&plan, &optimizer), &params, &at, &fit)?;
+        s.write(gpu, (&training.plan, &training.optimizer), &params, &at, &fit)?;
         if fit.interrupted {
             progress.line(&format!("{}: stopped at epoch {}, step {}", options.label, at.epoch + 1, at.step + 1));
         }
@@ -270,42 +277,13 @@ pub fn fit(
     Ok(fit)
 }
 
-/// A training step as it is recorded.
-#[derive(Clone, Copy)]
-struct Step<'g> {
-    images: Tensor<'g>,
-    labels: Tensor<'g>,
-    affine: Option<Tensor<'g>>,
-    class_weights: Option<Tensor<'g>>,
-    loss: Tensor<'g>,
-    logits: Tensor<'g>,
-}
-
-impl<'g> Step<'g> {
-    fn record(
-        graph: &'g Graph,
-        network: &Network,
-        train: &Samples,
-        (classes, batch): (usize, usize),
-        options: &FitOptions,
-    ) -> Step<'g> {
-        let images = graph.input("images", train.batch_shape(batch));
-        let labels = graph.input_integers("labels", batch);
-        let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(batch * 8)));
-        let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
-        let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
-        let logits = network.record(graph, x, classes, &layers).logits;
-        let class_weights =
-            options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: classes }));
-        let (loss, _) = logits.cross_entropy(labels, Smoothing::None, class_weights);
-        Step { images, labels, affine, class_weights, loss, logits }
+/// The options with the loss scaling that f16 gradients need.
+fn scaled(gpu: &Gpu, options: &FitOptions) -> FitOptions {
+    let mut o = options.clone();
+    if gpu.storage() == Storage::F16 && o.optimizer.scaling.is_none() {
+        o.optimizer = o.optimizer.with_loss_scaling(LossScaling::default());
     }
-
-    fn spec<'o>(&self, options: &'o FitOptions) -> PlanSpec<'o, 'g> {
-        let mut spec = options.optimizer.step_of(self.loss);
-        spec.outputs.push(self.logits);
-        spec
-    }
+    o
 }
 
 /// A label that is no class would count for nothing in the loss, silently.

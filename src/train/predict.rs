@@ -49,24 +49,6 @@ impl Predictor {
         })
     }
 
-    /// Plans the base of `network` alone: its rows are features instead of logits.
-    ///
-    /// # Errors
-    /// As [`Predictor::new`].
-    pub fn base(
-        gpu: &Gpu,
-        network: &Network,
-        weights: &Rc<Weights>,
-        (samples, batch): (&Samples, usize),
-        normalize: Normalize,
-    ) -> Result<(Predictor, [usize; 3])> {
-        let graph = Graph::new();
-        let x = graph.input("images", samples.batch_shape(batch));
-        let features = network.record_base(x);
-        let (_, c, h, w) = features.nchw();
-        Ok((Predictor::compile(gpu, &graph, weights, (x, features, batch), normalize)?, [c, h, w]))
-    }
-
     fn compile(
         gpu: &Gpu,
         graph: &Graph,
@@ -79,7 +61,7 @@ impl Predictor {
         Ok(Predictor { plan, input: x.id, batch, row: y.shape().elements() / batch, normalize })
     }
 
-    /// Logits (or features) of every item, in order: `[n][classes]`.
+    /// Logits of every item, in order: `[n][classes]`.
     ///
     /// # Errors
     /// Device errors; [`Error::Numerics`] when a logit is not finite.

@@ -48,21 +48,28 @@ impl Progress {
     /// `count` more are done; `note` as in "loss 0.693".
     pub fn advance(&mut self, count: u64, note: &str) {
         self.done += count;
-        let rate = self.rate();
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
-            bar.set_message(format!("{rate:.0} {}/s  {note}", short(self.unit)));
+            bar.set_message(format!("{}  {note}", self.speed()));
         } else if !self.quiet && self.said.elapsed() > Duration::from_secs(10) {
             self.said = Instant::now();
-            let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9);
-            let (unit, label) = (self.unit, &self.label);
-            eprintln!(
-                "{label}: {}/{} {unit}, {rate:.0} {}/s, {note}, {left:.0} s left",
-                self.done,
-                self.total,
-                short(unit)
-            );
+            eprintln!("{}", self.describe(note));
         }
+    }
+
+    /// The line where there is no terminal.
+    fn describe(&self, note: &str) -> String {
+        let left = self.total.saturating_sub(self.done);
+        let mut parts = vec![format!("{}: {}/{} {}", self.label, self.done, self.total, self.unit), self.speed()];
+        parts.extend((!note.is_empty()).then(|| note.to_string()));
+        parts.extend((left > 0).then(|| format!("{:.0} s left", (left as f64 / self.rate().max(1e-9)).ceil())));
+        parts.join(", ")
+    }
+
+    fn speed(&self) -> String {
+        let rate = self.rate();
+        let digits = usize::from(rate < 10.0);
+        format!("{rate:.digits$} {}/s", short(self.unit))
     }
 
     /// A line that stays.
@@ -85,4 +92,24 @@ impl Progress {
 /// The unit of a rate.
 fn short(unit: &'static str) -> &'static str {
     if unit == "images" { "img" } else { unit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_known_and_no_more() {
+        let mut p = Progress::new("features", 40, "images", true);
+        p.skip(10);
+        p.start = Instant::now().checked_sub(Duration::from_secs(10)).expect("the machine is up for ten seconds");
+        p.advance(10, "");
+        let half = p.describe("loss 0.693");
+        assert!(half.starts_with("features: 20/40 images, 1.0 img/s, loss 0.693, "), "{half}");
+        assert!(half.ends_with(" s left"), "{half}");
+        p.advance(20, "");
+        let end = p.describe("");
+        assert!(end.starts_with("features: 40/40 images, 3.0 img/s") && !end.contains(", ,"), "{end}");
+        assert!(!end.contains("left"), "{end}");
+    }
 }

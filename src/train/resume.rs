@@ -5,18 +5,20 @@
 
 use super::batches::Samples;
 use super::fit::{Fit, FitOptions};
+use super::micro::Split;
 use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
 use crate::files::hex;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, Storage};
 use crate::models::Network;
 use crate::nn::layers::is_statistic;
 use crate::nn::{Optimizer, ParamStore};
-use crate::plan::{Plan, Weights};
+use crate::plan::{LossScale, Plan, SCALE_STATE, Weights};
 use crate::weights::Checkpoint;
 use crate::weights::checkpoint::Array;
 use sha2::{Digest, Sha256};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -54,15 +56,21 @@ pub(super) struct Place {
     pub(super) seconds: f64,
 }
 
+/// A checkpoint's counter of the images of a micro batch.
+const MICRO_BATCH: &str = "micro_batch";
+
 /// Writes the checkpoints of one fit.
 pub(super) struct Saver<'a> {
     options: &'a CheckpointOptions,
     network: &'a Network,
     config: String,
+    micro_batch: usize,
     data: String,
     adapter: u64,
     /// When the last one was written, and after how many steps of this run.
     last: (Instant, u64),
+    /// Whether this run wrote one, or went on from one.
+    there: Cell<bool>,
 }
 
 impl<'a> Saver<'a> {
@@ -79,11 +87,33 @@ impl<'a> Saver<'a> {
         Some(Saver {
             options,
             network,
-            config: config(network, start, classes, fit),
+            config: config(gpu.storage(), network, start, classes, fit),
+            micro_batch: fit.batch,
             data: format!("training {}, validation {}", digest(train), digest(validation)),
             adapter: adapter(gpu),
             last: (Instant::now(), 0),
+            there: Cell::new(false),
         })
+    }
+
+    /// The images of a micro batch in the checkpoint that the fit is to go on from: with others its bits would be others. `None`
+    /// where there is none to go on from; what is wrong with it is said when it is taken up.
+    pub(super) fn kept_micro_batch(&self) -> Option<usize> {
+        let path = Some(&self.options.path).filter(|p| self.options.resume && p.exists())?;
+        Checkpoint::read(path).ok()?.counters.get(MICRO_BATCH).and_then(|n| usize::try_from(*n).ok())
+    }
+
+    /// Batches are divided so.
+    pub(super) fn divide(&mut self, split: Split) {
+        self.micro_batch = split.size;
+        if split.count > 1 {
+            self.config += &format!("\nmicro batch = {}", split.size);
+        }
+    }
+
+    /// `e` with the checkpoint from which the run can go on.
+    pub(super) fn name_last(&self, e: Error) -> Error {
+        if self.there.get() { e.and_written(&self.options.path.display().to_string()) } else { e }
     }
 
     /// Whether a checkpoint is due after so many steps of this run.
@@ -116,7 +146,12 @@ impl<'a> Saver<'a> {
         place.tally.store(&mut c.counters);
         c.counters.insert("epoch.seconds".into(), place.seconds.to_bits());
         c.counters.insert("adapter".into(), self.adapter);
+        c.counters.insert(MICRO_BATCH.into(), self.micro_batch as u64);
         store_history(&fit.history, &mut c.counters);
+        if let Some(scale) = plan.loss_scale(gpu)? {
+            let words = scale.words().into_iter().enumerate();
+            c.counters.extend(words.map(|(i, w)| (format!("loss_scale.{i}"), w.to_bits().into())));
+        }
         if let Some(best) = fit.best_epoch {
             c.counters.insert("best.epoch".into(), best.into());
             let accuracy = fit.validation_accuracy.map(|a| ("best.accuracy".into(), a.to_bits()));
@@ -127,7 +162,9 @@ impl<'a> Saver<'a> {
                 c.extra.insert(format!("best/{}", p.name), Array { dims, values: p.values.clone() });
             }
         }
-        c.write(&self.options.path)
+        c.write(&self.options.path)?;
+        self.there.set(true);
+        Ok(())
     }
 
     /// Takes up a checkpoint where one is wanted and there: into the device's weights and moments, the optimizer, `params` and
@@ -148,12 +185,16 @@ impl<'a> Saver<'a> {
             return Ok(None);
         }
         let c = Checkpoint::read(path)?;
+        self.there.set(true);
         let of = |m: String| Error::Usage(format!("{}: {m}", path.display()));
         c.check_resumes(self.network.name, &self.config, &self.data).map_err(|e| of(e.to_string()))?;
         let incomplete = |what: &str| Error::format(path, format!("a checkpoint without {what}"));
         let tally = Tally::restored(&c.counters).ok_or_else(|| incomplete("the sums of its epoch"))?;
         let history = restored_history(&c.counters).ok_or_else(|| incomplete("its history"))?;
         let number = |name: &str| c.counters.get(name).copied();
+        // Whether there must be one follows from the optimizer, which is part of the configuration.
+        let scale = optimizer.scaling.map(|_| restored_scale(&c.counters).ok_or_else(|| incomplete("its loss scale")));
+        let scale = scale.transpose()?;
         let mut now = params.clone();
         c.restore(&mut now)?;
         let mut best = now.clone();
@@ -163,6 +204,9 @@ impl<'a> Saver<'a> {
             p.ok_or_else(|| incomplete(&format!("a parameter for its best {name}")))?.values.clone_from(&array.values);
         }
         plan.restore_moments(gpu, &c.moments).map_err(|e| Error::format(path, e))?;
+        if let Some(scale) = scale {
+            plan.restore_loss_scale(gpu, &scale)?;
+        }
         plan.weights().take(gpu, &now)?;
         *params = now;
         optimizer.restore(c.optimizer);
@@ -194,8 +238,10 @@ impl Weights {
 
 /// Everything but data and number of epochs that the weights follow from, a line each. Epochs are left out so that a training
 /// can be prolonged: what a schedule depends on is in the schedule.
-fn config(network: &Network, start: &ParamStore, classes: usize, o: &FitOptions) -> String {
+fn config(storage: Storage, network: &Network, start: &ParamStore, classes: usize, o: &FitOptions) -> String {
+    // Recomputation is not among them: it changes no bit.
     let lines = [
+        format!("storage = {storage:?}"),
         format!("base = {}", network.describe_base()),
         format!("head = {:?}", network.head),
         format!("classes = {classes}"),
@@ -271,6 +317,14 @@ fn restored_history(counters: &BTreeMap<String, u64>) -> Option<Vec<EpochRecord>
         })
     };
     (0..*counters.get("history")?).map(one).collect()
+}
+
+fn restored_scale(counters: &BTreeMap<String, u64>) -> Option<LossScale> {
+    let mut words = [0.0; 1 + SCALE_STATE];
+    for (i, w) in words.iter_mut().enumerate() {
+        *w = f32::from_bits(u32::try_from(*counters.get(&format!("loss_scale.{i}"))?).ok()?);
+    }
+    LossScale::of_words(words)
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! A training that is stopped, killed and resumed gives the bits of one that never was.
 
 use super::{CheckpointOptions, Fit, FitOptions, Normalize, Predictor, Samples, fit};
+use crate::Storage;
 use crate::error::Error;
+use crate::gpu::Gpu;
 use crate::models::Network;
 use crate::nn::{Convention, Optimizer, Rule, Schedule, Trainable};
 use crate::ops::AugmentOptions;
 use crate::ops::testing::{gpu, numbers};
+use crate::plan::LossScaling;
 use crate::weights::Checkpoint;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -51,9 +54,13 @@ fn options() -> FitOptions {
 }
 
 fn train(options: &FitOptions) -> crate::Result<Fit> {
+    train_on(gpu(), options)
+}
+
+fn train_on(gpu: &Gpu, options: &FitOptions) -> crate::Result<Fit> {
     let (network, data) = (Network::tiny(), Data::new());
     let start = network.init(SIDE, 3, 5);
-    fit(gpu(), &network, &start, 3, (&data.samples(&data.train), &data.samples(&data.validation)), options)
+    fit(gpu, &network, &start, 3, (&data.samples(&data.train), &data.samples(&data.validation)), options)
 }
 
 fn keeping(path: &Path, options: FitOptions) -> FitOptions {
@@ -133,6 +140,32 @@ fn every_optimizer_resumes_and_accumulated_gradients_are_not_cut() {
         assert_eq!(epoch * 3 + step, if i == 2 { 2 + 2 + 4 } else { 1 + 2 + 3 });
         assert_eq!(facts(&train(&keeping(&path, given)).unwrap()), facts(&whole), "optimizer {i}");
     }
+}
+
+#[test]
+fn a_training_with_f16_goes_on_with_its_loss_scale() {
+    let half = match Gpu::new().and_then(|g| g.with_storage(Storage::F16)) {
+        Ok(gpu) => gpu,
+        Err(e) => return eprintln!("skipped: {e}"),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("half.safetensors");
+    // It comes down from too much, and grows again, within the twelve steps.
+    let scaling = LossScaling { initial: 1e7, interval: 3, ..LossScaling::default() };
+    let given = FitOptions { optimizer: Optimizer::adam().with_loss_scaling(scaling), ..options() };
+    let whole = train_on(&half, &given).unwrap();
+    let scale = whole.loss_scale.unwrap();
+    assert!(scale.skipped() > 0 && scale.applied() > 3, "{scale:?}");
+    for steps in [1, 2, 3, 1] {
+        train_on(&half, &FitOptions { stop_after: Some(steps), ..keeping(&path, given.clone()) }).unwrap();
+    }
+    let resumed = train_on(&half, &keeping(&path, given.clone())).unwrap();
+    assert_eq!((facts(&resumed), resumed.loss_scale), (facts(&whole), whole.loss_scale));
+    let e = train(&keeping(&path, given)).unwrap_err().to_string();
+    assert!(e.contains("'storage = F16' and is 'storage = F32'"), "{e}");
+    // Without numbers of the user's own the loss is scaled all the same.
+    let given = FitOptions { epochs: 1, ..options() };
+    assert!(train_on(&half, &given).unwrap().loss_scale.is_some() && train(&given).unwrap().loss_scale.is_none());
 }
 
 #[test]
@@ -242,4 +275,32 @@ fn a_killed_training_goes_on_with_the_same_bits() {
     let resumed = train(&keeping(&path, long())).unwrap();
     let whole = train(&long()).unwrap();
     assert_eq!(facts(&resumed), facts(&whole));
+}
+
+#[test]
+fn a_lost_device_ends_with_its_exit_code_and_names_the_checkpoint_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lost.safetensors");
+    let other = Gpu::new().unwrap();
+    let (network, data) = (Network::tiny(), Data::new());
+    let start = network.init(SIDE, 3, 5);
+    let kept = keeping(&path, long());
+    let lost = std::thread::scope(|s| {
+        s.spawn(|| {
+            let start = Instant::now();
+            while !path.exists() && start.elapsed() < Duration::from_secs(120) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other.destroy();
+        });
+        fit(&other, &network, &start, 3, (&data.samples(&data.train), &data.samples(&data.validation)), &kept)
+    });
+    let e = lost.map(|_| ()).unwrap_err();
+    assert!(matches!(e, Error::DeviceLost(_)), "{e:?}");
+    assert_eq!(e.exit_code(), 7);
+    assert!(e.to_string().contains("lost.safetensors"), "{e}");
+    // Nothing can be done with it any more, and nothing panics.
+    assert!(matches!(start.upload(&other).map(|_| ()).unwrap_err(), Error::DeviceLost(_)));
+    let whole = train(&long()).unwrap();
+    assert_eq!(facts(&train(&keeping(&path, long())).unwrap()), facts(&whole));
 }

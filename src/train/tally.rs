@@ -30,6 +30,10 @@ impl Tally {
                 return Err(step);
             }
             let valid = labels.iter().filter(|l| **l != PADDING).count() as u64;
+            if valid == 0 {
+                // A micro batch that an epoch's short last batch left empty.
+                continue;
+            }
             self.recent = loss;
             self.loss += loss * valid as f64;
             self.count += valid;

@@ -73,6 +73,15 @@ impl Card {
         all
     }
 
+    /// The description in the file `path`, which holds weights of `network`; of a Keras file it is the registry's.
+    ///
+    /// # Errors
+    /// As [`Card::read`] and [`super::metadata`].
+    pub fn open(path: &Path, network: &str) -> Result<Card> {
+        let metadata = if super::is_hdf5(path)? { Metadata::new() } else { super::metadata(path)? };
+        Card::read(path, &metadata, Some(network))
+    }
+
     /// The description in the metadata of `path`. `network` is what the user says it is; what the file does not say is the
     /// registry's.
     ///

@@ -23,6 +23,8 @@ pub struct SummaryOptions {
     pub classes: Option<usize>,
     /// A training step with this optimizer instead of inference.
     pub training: Option<Optimizer>,
+    /// Whether cheap results are computed again for the backward pass ([`PlanSpec::recompute`]).
+    pub recompute: bool,
     /// Patterns of the parameters that train; all without any.
     pub trainable: Vec<String>,
 }
@@ -63,6 +65,8 @@ pub struct Summary {
     pub classes: usize,
     /// Whether the figures are those of a training step.
     pub training: bool,
+    /// Whether the memory is that with cheap results computed again.
+    pub recompute: bool,
     /// The layers in the order in which they run.
     pub layers: Vec<Layer>,
     /// The device that the memory was planned for.
@@ -119,7 +123,8 @@ impl Network {
         };
         let training = options.training.is_some();
         let (network, batch, device) = (self.name, options.batch, target.name.clone());
-        Ok(Summary { network, input, batch, classes, training, layers, device, memory, refused })
+        let recompute = options.recompute;
+        Ok(Summary { network, input, batch, classes, training, recompute, layers, device, memory, refused })
     }
 
     /// Whether images of C, H, W fit: one channel, or as many as the first filter has, and sides in range.
@@ -170,6 +175,7 @@ impl Network {
                 };
                 let mut spec = optimizer.step_of(loss);
                 spec.outputs.push(logits);
+                spec.recompute = options.recompute;
                 spec
             }
         };

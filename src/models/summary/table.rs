@@ -27,7 +27,7 @@ impl Summary {
         };
         json!({
             "network": self.network, "input": self.input, "batch": self.batch, "classes": self.classes,
-            "training": self.training, "layers": self.layers.iter().map(row).collect::<Vec<_>>(),
+            "training": self.training, "recompute": self.recompute, "layers": self.layers.iter().map(row).collect::<Vec<_>>(),
             "totals": {"parameters": total(|l| l.parameters), "trainable": total(|l| l.trainable),
                 "running_statistics": total(|l| l.statistics), "flops": self.total(|l| l.flops),
                 "backward_flops": self.total(|l| l.backward_flops), "bytes": total(|l| l.bytes)},
@@ -53,7 +53,11 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let ([c, h, w], n) = (self.input, self.batch);
-        let what = if self.training { "a training step" } else { "inference" };
+        let what = match (self.training, self.recompute) {
+            (true, true) => "a training step with recomputation",
+            (true, false) => "a training step",
+            _ => "inference",
+        };
         let outputs = if self.classes == 1 { "output" } else { "outputs" };
         writeln!(f, "{}: {what} on {n} × {c}×{h}×{w}, {} {outputs}", self.network, self.classes)?;
         let mut head = vec!["layer", "kind", "output", "parameters", "MFLOP"];

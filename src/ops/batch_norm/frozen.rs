@@ -3,7 +3,7 @@
 use super::grad::{alike, launch_sums, sums};
 use super::{DX, DY, SOURCE, Walk, finish, launch_forward, per_channel, positive, tail, view};
 use crate::gpu::Word;
-use crate::graph::{Cost, Op, Operand, Recorder, Shape, Tensor, ValueId, Views};
+use crate::graph::{Cost, Images, Op, Operand, Recorder, Shape, Tensor, ValueId, Views};
 use crate::ops::{arity, image};
 use std::rc::Rc;
 
@@ -80,6 +80,10 @@ impl Op for Normalize {
         "normalize"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 4 + usize::from(self.skip))?;
         per_channel(x[0], &x[1..4], &["mean", "scale", "beta"])?;
@@ -144,6 +148,10 @@ impl Op for NormalizeGradSums {
         "normalize_grad_sums"
     }
 
+    fn images(&self) -> Images {
+        Images::Sum
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 3)?;
         alike(x[0], x[1])?;
@@ -164,10 +172,6 @@ impl Op for NormalizeGradSums {
         launch_sums(k, x, y, None);
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
-    }
-
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
         Cost { flops: 4.0 * xs[0].elements() as f64, bytes: 8.0 * xs[0].words() as f64 }
     }
@@ -176,6 +180,10 @@ impl Op for NormalizeGradSums {
 impl Op for NormalizeGradInput {
     fn name(&self) -> &'static str {
         "normalize_grad_input"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

@@ -2,7 +2,7 @@
 
 use super::{DX, DY, SOURCE, Walk, X, per_channel, positive, view};
 use crate::gpu::Word;
-use crate::graph::{Cost, Op, Operand, Recorder, Shape, Tensor, ValueId, Views};
+use crate::graph::{Cost, Op, Operand, Recorder, Shape, ValueId, Views};
 use crate::ops::{arity, image};
 
 /// dγ = Σ dy · x̂ and dβ = Σ dy. Inputs dy, x, mean, var; outputs dγ, dβ \[C\].
@@ -80,11 +80,6 @@ impl Op for BatchNormGradSums {
         launch_sums(k, x, y, Some((x[3], self.epsilon)));
     }
 
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        // Second derivatives are not needed by any of the papers.
-        vec![None; x.len()]
-    }
-
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {
         Cost { flops: 4.0 * xs[0].elements() as f64, bytes: 8.0 * xs[0].words() as f64 }
     }
@@ -129,10 +124,6 @@ impl Op for BatchNormGradInput {
         let buffers: Vec<Operand> = x.iter().chain(y).map(|v| (*v).into()).collect();
         let baked = [("GAMMA", i64::from(self.gamma))];
         k.launch(SOURCE, "batch_norm_grad_input", &baked, &params, &buffers, walk.groups());
-    }
-
-    fn gradient<'g>(&self, x: &[Tensor<'g>], _: &[Tensor<'g>], _: Tensor<'g>, _: &[bool]) -> Vec<Option<Tensor<'g>>> {
-        vec![None; x.len()]
     }
 
     fn cost(&self, xs: &[Shape], _: &[Shape]) -> Cost {

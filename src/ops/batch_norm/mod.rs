@@ -32,7 +32,7 @@ pub use stats::{BatchStats, RunningUpdate};
 
 use super::{Add, Relu, arity, image, shader};
 use crate::gpu::{Source, Word};
-use crate::graph::{Cost, Op, Operand, Recorder, Shape, Tensor, ValueId, Views, downcast, shape};
+use crate::graph::{Cost, Images, Op, Operand, Recorder, Shape, Tensor, ValueId, Views, downcast, shape};
 use std::rc::Rc;
 
 const SOURCE: Source = shader!("batch_norm.wgsl");
@@ -206,6 +206,10 @@ fn finish(y: &mut [f64], skip: Option<&[f64]>, relu: bool) {
 impl Op for BatchNorm {
     fn name(&self) -> &'static str {
         "batch_norm"
+    }
+
+    fn images(&self) -> Images {
+        Images::Each
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

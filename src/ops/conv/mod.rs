@@ -12,7 +12,7 @@ use super::batch_norm::Normalize;
 use super::bias::Bias;
 use super::merge::Add;
 use super::{arity, image};
-use crate::graph::{Cost, Op, Recorder, Shape, Tensor, ValueId, Views, downcast};
+use crate::graph::{Cost, Images, Op, Recorder, Shape, Tensor, ValueId, Views, downcast};
 use std::rc::Rc;
 
 /// Stride and padding.
@@ -180,6 +180,10 @@ impl Op for Conv2d {
         "conv2d_forward"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         let channels = usize::from(self.bias) + 3 * usize::from(self.norm);
         arity(x, 2 + channels + usize::from(self.skip))?;
@@ -268,6 +272,10 @@ impl Op for Conv2dGradInput {
         "conv2d_grad_input"
     }
 
+    fn images(&self) -> Images {
+        Images::Each
+    }
+
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {
         arity(x, 2 + usize::from(self.mask))?;
         let y = self.geometry.output(self.input, x[1])?;
@@ -312,6 +320,10 @@ impl Op for Conv2dGradInput {
 impl Op for Conv2dGradWeight {
     fn name(&self) -> &'static str {
         "conv2d_grad_weight"
+    }
+
+    fn images(&self) -> Images {
+        Images::Sum
     }
 
     fn shapes(&self, x: &[Shape]) -> Result<Vec<Shape>, String> {

@@ -10,8 +10,7 @@ use crate::gpu::Gpu;
 use crate::models::Network;
 use crate::plan::Weights;
 use crate::report::gallery::GalleryItem;
-use crate::report::overlay::{Panel, PanelStyle, panel, png_bytes};
-use crate::train::{Samples, probabilities};
+use crate::train::Samples;
 use std::rc::Rc;
 
 /// Panels a class in the gallery, over all folds.
@@ -85,25 +84,15 @@ fn picture(
     mask: Option<&[u8]>,
     uniform: &[f32],
 ) -> Result<GalleryItem> {
-    let side = samples.shape[1];
-    let plane = side * side;
-    let gray: Vec<u8> =
-        samples.data[id * plane..(id + 1) * plane].iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
-    let probability = probabilities(&e.logits)[e.target];
     let (truth, predicted) = (STAGE2_CLASSES[class], STAGE2_CLASSES[e.target]);
-    let caption = format!("true {truth}, predicted {predicted}, p = {probability:.2}");
-    // A normal image has an empty mask: nothing to outline and nothing to hit.
+    // A normal image has an empty mask: nothing to hit.
     let mask = mask.filter(|m| m.iter().any(|v| *v != 0));
-    let picture = panel(
-        &Panel { width: side, height: side, gray: &gray, map_rgb: &e.rgb, mask, caption: &caption },
-        &PanelStyle::default(),
-    )?;
     Ok(GalleryItem {
         truth: truth.into(),
         predicted: predicted.into(),
-        probability,
+        probability: e.probability(),
         explained: predicted.into(),
-        png: png_bytes(&picture)?,
+        png: e.picture(samples, (id, class), &STAGE2_CLASSES, mask)?,
         energy_inside: mask.map(|m| energy_inside(&e.map, m)),
         uniform_share: mask.and_then(|m| energy_inside(uniform, m)),
     })

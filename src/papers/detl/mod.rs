@@ -23,7 +23,9 @@ use crate::gpu::Gpu;
 use crate::models::Network;
 use crate::nn::{Optimizer, ParamStore, Schedule, Trainable};
 use crate::ops::AugmentOptions;
-use crate::train::{Fit, FitOptions, Normalize, Predictor, Samples, fit, interrupt};
+use crate::train::{
+    FeatureOptions, Features, Fit, FitOptions, Normalize, Predictor, Samples, features, fit, interrupt,
+};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -38,19 +40,6 @@ pub const AUGMENT: AugmentOptions =
 
 /// What trains in stage 2: the last convolution block and the dense layers.
 pub const STAGE2_TRAINABLE: [&str; 2] = ["block3.*", "fc*"];
-
-/// Features of the frozen base by image id.
-struct Features {
-    data: Vec<f32>,
-    mirrored: Option<Vec<f32>>,
-    shape: [usize; 3],
-}
-
-impl Features {
-    fn samples<'s>(&'s self, items: &'s [Item]) -> Samples<'s> {
-        Samples { data: &self.data, mirrored: self.mirrored.as_deref(), shape: self.shape, items }
-    }
-}
 
 /// Where a run stands; every file is written as soon as it can be.
 struct Run<'a> {
@@ -100,7 +89,13 @@ pub fn run(options: &Options) -> Result<Metrics> {
 impl Run<'_> {
     fn stages(&mut self, start: Instant) -> Result<()> {
         let Some(base) = self.stage1()? else { return self.write(start) };
-        let features = self.features(&base)?;
+        let features = match self.features(&base) {
+            Err(Error::Interrupted(_)) => {
+                self.metrics.status = Status::Interrupted;
+                return self.write(start);
+            }
+            other => other?,
+        };
         let folds = self.cohort.parts.folds.clone();
         for (i, parts) in folds.iter().enumerate() {
             let done = self.fold(i as u32 + 1, parts, &base, &features)?;
@@ -121,6 +116,7 @@ impl Run<'_> {
         let options = FitOptions {
             epochs: o.stage1_epochs(),
             batch: o.batch(),
+            micro_batch: o.micro_batch,
             optimizer: Optimizer::adam(),
             schedule: Schedule::Cosine { max: o.lr1, min: 0.0, epochs: o.stage1_epochs() },
             trainable: Trainable::All,
@@ -167,6 +163,7 @@ impl Run<'_> {
         let options = FitOptions {
             epochs: o.stage2_epochs(),
             batch: o.batch(),
+            micro_batch: o.micro_batch,
             optimizer: Optimizer::sgd(0.9),
             schedule: Schedule::Constant { lr: o.lr2() },
             trainable: Trainable::Matching(STAGE2_TRAINABLE.map(String::from).to_vec()),
@@ -233,30 +230,17 @@ impl Run<'_> {
     /// The frozen base's features of all Data-B images (and of the mirrored ones, if stage 2 mirrors): computed once, they
     /// serve every fold and epoch of stage 2, which has no other augmentation. The weights come out bit-equal to training through the frozen base (`kernels-tests`).
     fn features(&self, base: &ParamStore) -> Result<Features> {
-        let items = &self.cohort.selection.stage2;
-        let samples = self.samples(items);
-        let weights = Rc::new(base.upload(self.gpu)?);
-        let (mut predictor, shape) =
-            Predictor::base(self.gpu, &self.network, &weights, (&samples, self.options.batch()), NORMALIZE)?;
-        let size: usize = shape.iter().product();
-        let last = items.iter().map(|i| i.0).max().unwrap_or(0);
-        let mut compute = |samples: &Samples| -> Result<Vec<f32>> {
-            let rows = predictor.logits(self.gpu, samples)?;
-            let mut data = vec![0.0; (last + 1) * size];
-            for ((id, _), row) in items.iter().zip(&rows) {
-                data[id * size..(id + 1) * size].copy_from_slice(row);
-            }
-            Ok(data)
+        let o = self.options;
+        let options = FeatureOptions {
+            batch: o.batch(),
+            micro_batch: o.micro_batch,
+            normalize: NORMALIZE,
+            mirrored: o.stage2_mirror(),
+            cache: o.cache.as_deref(),
+            quiet: o.quiet,
+            ..Default::default()
         };
-        let data = compute(&samples)?;
-        let mirrored = if self.options.stage2_mirror() {
-            let mut planes = self.cohort.planes.data.clone();
-            planes.chunks_mut(self.options.side).for_each(<[f32]>::reverse);
-            Some(compute(&Samples { data: &planes, ..samples })?)
-        } else {
-            None
-        };
-        Ok(Features { data, mirrored, shape })
+        features(self.gpu, &self.network, base, &self.samples(&self.cohort.selection.stage2), &options)
     }
 
     fn keep_history(&mut self, stage: u32, fold: Option<u32>, f: &Fit) {

@@ -4,6 +4,7 @@ use crate::data::detl::PretrainOn;
 use crate::data::split::SplitBy;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterChoice, GpuOptions};
+use crate::train::MicroBatch;
 use std::path::PathBuf;
 
 /// Trains the DETL network of Basu & Mitra (arXiv:2004.10507) in two stages, tests it by cross-validation and explains
@@ -47,6 +48,9 @@ pub struct Options {
     /// Images a step; 16 with --data, else 8.
     #[arg(long)]
     pub batch: Option<usize>,
+    /// Split a batch that does not fit into micro batches, whose gradients add up: auto, or so many images at once.
+    #[arg(long, value_name = "auto|N", default_value = "off")]
+    pub micro_batch: MicroBatch,
     /// Folds of the cross-validation; 5 with --data, as in the paper, else 3.
     #[arg(long)]
     pub folds: Option<usize>,
@@ -62,7 +66,7 @@ pub struct Options {
     /// Folder for the results.
     #[arg(long, value_name = "DIR", default_value = "out/detl")]
     pub out: PathBuf,
-    /// Folder for decoded images; none keeps nothing.
+    /// Folder for decoded images, for what the frozen base computes and for compiled pipelines; none keeps nothing.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     /// Count and skip damaged images instead of stopping.
@@ -183,7 +187,7 @@ impl Options {
     pub fn gpu(&self) -> Result<GpuOptions> {
         let memory = self.memory.as_deref().map(parse_size).transpose()?;
         let adapter = AdapterChoice { name: self.adapter.clone() };
-        Ok(GpuOptions { adapter, memory, ..Default::default() })
+        Ok(GpuOptions { adapter, memory, cache: self.cache.clone(), ..Default::default() })
     }
 }
 

@@ -1,0 +1,220 @@
+//! A training step, compiled: for a whole batch, or for one micro batch of it.
+
+use super::batches::{Batch, Samples};
+use super::fit::FitOptions;
+use super::micro::{MicroBatch, Split};
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::graph::{Graph, Shape, Tensor, ValueId};
+use crate::models::Network;
+use crate::nn::{DROPOUT_INPUT, Layers, Optimizer, ParamStore};
+use crate::ops::{AugmentOptions, Border, Smoothing};
+use crate::plan::{
+    Feed, HYPER, MemoryReport, Plan, PlanSpec, Target, bytes, forecast, largest_batch, with_largest_batch,
+};
+use std::rc::Rc;
+
+/// What a step is recorded from.
+#[derive(Clone, Copy)]
+pub(super) struct Recipe<'a> {
+    pub(super) network: &'a Network,
+    pub(super) train: &'a Samples<'a>,
+    pub(super) classes: usize,
+    pub(super) options: &'a FitOptions,
+}
+
+/// A compiled step with its inputs.
+pub(super) struct Step {
+    pub(super) plan: Plan,
+    /// How a batch is divided.
+    pub(super) split: Split,
+    /// With its accumulation over micro batches.
+    pub(super) optimizer: Optimizer,
+    /// Whether batch norm takes its statistics from the images of a step.
+    pub(super) batch_norm: bool,
+    inputs: Inputs<ValueId>,
+}
+
+/// The inputs of a step, of which a step has those that it needs.
+#[derive(Clone, Copy)]
+struct Inputs<T> {
+    images: T,
+    labels: T,
+    affine: Option<T>,
+    class_weights: Option<T>,
+    /// What a micro batch's gradient counts.
+    share: Option<T>,
+    hyper: Option<T>,
+    dropout: Option<T>,
+}
+
+/// A step as it is recorded.
+struct Recorded<'g> {
+    inputs: Inputs<Tensor<'g>>,
+    loss: Tensor<'g>,
+    logits: Tensor<'g>,
+}
+
+/// Where in the training a step is, from 0.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) epoch: usize,
+    /// Counts the batches of all epochs.
+    pub(super) batch: usize,
+    /// Which micro batch of it, and what it counts.
+    pub(super) part: usize,
+    pub(super) share: f32,
+}
+
+impl Recipe<'_> {
+    /// Compiles the step, for the micro batches that the options ask for or, with [`MicroBatch::Auto`], for those that fit;
+    /// `kept` is the micro batch of the checkpoint that the fit goes on from. The parameters of `params` go to the device.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] with the largest batch that fits, [`Error::Usage`] for micro batches of 0 images; device errors.
+    pub(super) fn compile(self, gpu: &Gpu, params: &ParamStore, kept: Option<usize>) -> Result<Step> {
+        let batch = self.options.batch;
+        let (most, auto) = match self.options.micro_batch {
+            MicroBatch::Off => (batch, false),
+            MicroBatch::Of(0) => {
+                return Err(Error::Usage(format!("{}: micro batches of 0 images", self.options.label)));
+            }
+            MicroBatch::Of(n) => (n, false),
+            MicroBatch::Auto => match kept {
+                Some(n) => (n, false),
+                None => (self.largest(&Target::of(gpu))?, true),
+            },
+        };
+        let mut split = Split::of(batch, most);
+        loop {
+            match self.compile_split(gpu, params, split) {
+                // By the figures it fits, and yet the device has no room: nobody says how much it has.
+                Err(Error::Memory(_)) if auto && split.size > 1 && self.fits(&Target::of(gpu), split) => {
+                    split = Split::of(batch, split.size / 2);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The most images that fit at once, or the batch where not even one does: to be refused like any other.
+    fn largest(self, target: &Target) -> Result<usize> {
+        let batch = self.options.batch;
+        if self.fits(target, Split::of(batch, batch)) {
+            return Ok(batch);
+        }
+        let found =
+            largest_batch(target, batch, |n| self.forecast(target, Split { size: n, count: batch.div_ceil(n) }))?;
+        Ok(found.map_or(batch, |(n, _)| n))
+    }
+
+    fn fits(self, target: &Target, split: Split) -> bool {
+        self.forecast(target, split).is_ok_and(|report| target.check(&report).is_ok())
+    }
+
+    fn forecast(self, target: &Target, split: Split) -> Result<MemoryReport> {
+        let (graph, optimizer) = (Graph::new(), self.optimizer(split));
+        forecast(target, &graph, &self.spec(&self.record(&graph, split), &optimizer))
+    }
+
+    fn optimizer(self, split: Split) -> Optimizer {
+        let given = &self.options.optimizer;
+        given.clone().with_accumulation(given.replays() * split.count)
+    }
+
+    fn compile_split(self, gpu: &Gpu, params: &ParamStore, split: Split) -> Result<Step> {
+        let (graph, optimizer) = (Graph::new(), self.optimizer(split));
+        let recorded = self.record(&graph, split);
+        let spec = self.spec(&recorded, &optimizer);
+        // Only what this part of the network uses goes to the device.
+        let weights = Rc::new(params.of(&graph).upload(gpu)?);
+        let plan = Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| self.refused(e, &Target::of(gpu), split))?;
+        let hyper = spec.hyper;
+        let inputs = recorded.inputs;
+        let id = |t: Option<Tensor>| t.map(|t| t.id);
+        let inputs = Inputs {
+            images: inputs.images.id,
+            labels: inputs.labels.id,
+            affine: id(inputs.affine),
+            class_weights: id(inputs.class_weights),
+            share: id(inputs.share),
+            hyper: id(hyper),
+            dropout: graph.find_input(DROPOUT_INPUT).map(|t| t.id),
+        };
+        let batch_norm = !spec.assign.is_empty();
+        Ok(Step { plan, split, batch_norm, inputs, optimizer: self.optimizer(split) })
+    }
+
+    /// `error` with the largest batch that fits, and whether parts of it would.
+    fn refused(self, error: Error, target: &Target, split: Split) -> Error {
+        let e = with_largest_batch(error, target, split.size, |n| self.forecast(target, Split { size: n, ..split }));
+        let Error::Memory(m) = e else { return e };
+        let parts = |n: usize| Split { size: n, count: split.size.div_ceil(n) };
+        match self.options.micro_batch {
+            MicroBatch::Off if split.size > 1 && self.fits(target, parts(1)) => {
+                Error::Memory(format!("{m}; in micro batches it fits (FitOptions::micro_batch, --micro-batch auto)"))
+            }
+            MicroBatch::Auto if split.count == 1 && split.size > 1 => match self.forecast(target, parts(1)) {
+                // Beside an image there is the sum of the gradients.
+                Ok(r) => Error::Memory(format!("{m}; micro batches of one image need {}", bytes(r.total()))),
+                Err(_) => Error::Memory(m),
+            },
+            _ => Error::Memory(m),
+        }
+    }
+
+    fn record(self, graph: &Graph, split: Split) -> Recorded<'_> {
+        let (n, options) = (split.size, self.options);
+        let images = graph.input("images", self.train.batch_shape(n));
+        let labels = graph.input_integers("labels", n);
+        let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(n * 8)));
+        let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
+        let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
+        let logits = self.network.record(graph, x, self.classes, &layers).logits;
+        let class_weights =
+            options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: self.classes }));
+        let (loss, _) = logits.cross_entropy(labels, Smoothing::None, class_weights);
+        let share = (split.count > 1).then(|| graph.input("share", loss.shape()));
+        let inputs = Inputs { images, labels, affine, class_weights, share, hyper: None, dropout: None };
+        Recorded { inputs, loss, logits }
+    }
+
+    fn spec<'o, 'g>(self, step: &Recorded<'g>, optimizer: &'o Optimizer) -> PlanSpec<'o, 'g> {
+        let mut spec = match step.inputs.share {
+            None => optimizer.step_of(step.loss),
+            Some(share) => optimizer.step_with(step.loss, share),
+        };
+        spec.outputs.push(step.logits);
+        spec.recompute = self.options.recompute;
+        spec
+    }
+}
+
+impl Step {
+    /// Queues a replay on `batch`, at learning rate `rate`.
+    pub(super) fn run(&mut self, gpu: &Gpu, recipe: &Recipe, batch: &Batch, at: Moment, rate: f64) -> Result<()> {
+        let Recipe { train, options: o, .. } = *recipe;
+        let [_, height, width] = train.shape;
+        let numbers: [f32; HYPER] = self.optimizer.advance(rate);
+        let drawn = o.augment.map(|a| {
+            let ids: Vec<u32> = batch.items.iter().map(|i| train.items[*i].0 as u32).collect();
+            // Brightness is given for pixels in [0, 1]; the network's input is scaled.
+            let scaled = AugmentOptions { brightness: a.brightness * o.normalize.scale, ..a };
+            scaled.draw(o.seed, at.epoch as u32, &ids, [height, width])
+        });
+        // Each micro batch has a stream of its own: its images are counted from 0 again.
+        let random = [o.seed as u32, (o.seed >> 32) as u32, at.batch as u32, at.part as u32];
+        let share = [at.share];
+        let i = &self.inputs;
+        let floats = [
+            i.hyper.map(|t| (t, &numbers[..])),
+            i.affine.zip(drawn.as_deref()),
+            i.class_weights.zip(o.class_weights.as_deref()),
+            i.share.map(|t| (t, &share[..])),
+        ];
+        let mut feeds = vec![(i.images, Feed::F32(&batch.pixels)), (i.labels, Feed::U32(&batch.labels))];
+        feeds.extend(floats.into_iter().flatten().map(|(t, v)| (t, Feed::F32(v))));
+        feeds.extend(i.dropout.map(|t| (t, Feed::U32(&random[..]))));
+        self.plan.step_by_id(gpu, &feeds).map(|_| ())
+    }
+}
