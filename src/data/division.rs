@@ -128,8 +128,9 @@ fn without(all: &[usize], held: &[usize]) -> Vec<usize> {
     all.iter().copied().filter(|i| !held.contains(i)).collect()
 }
 
-/// Training and validation part of `rest`. Classes of which `rest` has one group only cannot be in both: they count as the
-/// largest class here, which only matters for balance.
+/// Training and validation part of `rest`, with every class in both where that can be. A class with few groups may be
+/// missing in a small validation part; then only classes with at least as many groups as there would be parts count for
+/// the balance, and in the end none.
 fn validation(
     labels: &[usize],
     groups: &[usize],
@@ -139,27 +140,46 @@ fn validation(
     (seed, purpose): (u64, &str),
 ) -> Result<(Vec<usize>, Vec<usize>)> {
     let mut own: BTreeMap<usize, HashSet<usize>> = BTreeMap::new();
-    rest.iter().for_each(|&i| {
+    for &i in rest {
         own.entry(labels[i]).or_default().insert(groups[i]);
-    });
-    let kept: Vec<usize> = own.iter().filter(|(_, g)| g.len() >= 2).map(|(c, _)| *c).collect();
-    let largest = kept.iter().copied().max_by_key(|c| own[c].len()).unwrap_or(0);
-    let class = |c: usize| kept.binary_search(&c).or_else(|_| kept.binary_search(&largest)).unwrap_or(0);
-    let mut names: Vec<&str> = kept.iter().map(|&c| classes[c]).collect();
-    let mut l: Vec<usize> = rest.iter().map(|&i| class(labels[i])).collect();
+    }
     let g: Vec<usize> = rest.iter().map(|&i| groups[i]).collect();
-    // One class only: nothing to balance, so any groups do; two strata that mean nothing satisfy the rule.
-    if names.len() == 1 {
-        names = vec!["one half of the groups", "the other half"];
-        let mut number = BTreeMap::new();
-        for (l, g) in l.iter_mut().zip(&g) {
-            let next = number.len();
-            *l = *number.entry(*g).or_insert(next) % 2;
+    let back = |part: Vec<usize>| part.into_iter().map(|k| rest[k]).collect();
+    let mut refused = None;
+    for least in [2, (1.0 / fraction).ceil() as usize, usize::MAX] {
+        let (strata, names) = strata(labels, rest, &g, classes, &own, least);
+        match holdout(&strata, &g, &names, fraction, &mut rng(seed, purpose)) {
+            Ok((train, val)) => return Ok((back(train), back(val))),
+            // The first refusal speaks of the real classes.
+            Err(e @ Error::Data(_)) => refused = refused.or(Some(e)),
+            Err(e) => return Err(refused.unwrap_or(e)),
         }
     }
-    let (train, val) = holdout(&l, &g, &names, fraction, &mut rng(seed, purpose))?;
-    let back = |part: Vec<usize>| part.into_iter().map(|k| rest[k]).collect();
-    Ok((back(train), back(val)))
+    Err(refused.unwrap_or_else(|| Error::Internal("no validation part was tried".into())))
+}
+
+/// What a division of `rest` balances: classes with `least` groups and more, the others counted with the largest. Where
+/// fewer than two remain there is nothing to balance, and two strata that mean nothing satisfy the rule.
+fn strata<'c>(
+    labels: &[usize],
+    rest: &[usize],
+    groups: &[usize],
+    classes: &[&'c str],
+    own: &BTreeMap<usize, HashSet<usize>>,
+    least: usize,
+) -> (Vec<usize>, Vec<&'c str>) {
+    let kept: Vec<usize> = own.iter().filter(|(_, g)| g.len() >= least).map(|(c, _)| *c).collect();
+    if kept.len() < 2 {
+        let mut number = BTreeMap::new();
+        let half = |g: &usize| {
+            let next = number.len();
+            *number.entry(*g).or_insert(next) % 2
+        };
+        return (groups.iter().map(half).collect(), vec!["one half of the groups", "the other half"]);
+    }
+    let largest = kept.iter().copied().max_by_key(|c| own[c].len()).unwrap_or(0);
+    let stratum = |c: usize| kept.binary_search(&c).or_else(|_| kept.binary_search(&largest)).unwrap_or(0);
+    (rest.iter().map(|&i| stratum(labels[i])).collect(), kept.iter().map(|&c| classes[c]).collect())
 }
 
 #[cfg(test)]
@@ -229,5 +249,18 @@ mod tests {
         let mut labels = labels;
         labels[0] = 1;
         check(&divide(&labels, &groups, &sources, &["x", "y"], &options).unwrap(), &groups);
+    }
+
+    #[test]
+    fn a_small_class_may_miss_in_the_validation_part() {
+        // 100 groups of class x, 6 of class y: of the 4 or 5 that a fold leaves, a validation part of a seventh need not hold one.
+        let labels = [vec![0; 100], vec![1; 6]].concat();
+        let groups: Vec<usize> = (0..106).collect();
+        for seed in 0..20 {
+            let options = Options { seed, ..OPTIONS };
+            let parts = divide(&labels, &groups, &["a"; 106], &["x", "y"], &options).unwrap();
+            check(&parts, &groups);
+            assert!(parts.iter().all(|p| p.test.iter().any(|&i| i >= 100)), "every class is tested");
+        }
     }
 }

@@ -239,7 +239,7 @@ fn duplicates(a: &Audit) -> String {
     }
     let rows: String = d.groups.iter().take(GROUPS).map(group).collect();
     if !rows.is_empty() {
-        let head = ["image (source, finding, size)", "why, correlation"];
+        let head = ["why, correlation", "images: source, finding, size"];
         out += &format!("<h3>Groups</h3>\n{}", table(&head, &rows));
     }
     if d.groups.len() > GROUPS {
@@ -286,7 +286,9 @@ fn group(g: &Group) -> String {
     if g.patients > 1 {
         remarks.push(format!("{} patients", g.patients));
     }
-    row("", &[images.join("<br>"), remarks.join("<br>")])
+    // Findings can be long: this cell breaks its lines, or the table would be wider than the page.
+    let images = format!("<div style=\"white-space: normal; text-align: left\">{}</div>", images.join("<br>"));
+    row("", &[remarks.join("<br>"), images])
 }
 
 fn people(a: &Audit) -> String {

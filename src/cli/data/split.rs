@@ -45,7 +45,7 @@ pub struct Arguments {
     /// Patients under 18, by age or because the whole collection is of children.
     #[arg(long, value_enum, default_value = "in")]
     children: InOut,
-    /// Leave out classes that have fewer groups than there are folds, instead of ending with exit code 2.
+    /// Leave out classes with too few groups for the method (kfold: fewer than folds), instead of ending with an error.
     #[arg(long)]
     drop_small_classes: bool,
     /// Seed of all draws.
@@ -110,7 +110,12 @@ pub fn run(a: &Arguments) -> Result<()> {
     let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
     reading.data.dropped.iter().for_each(|(why, n)| *left_out.entry(why.clone()).or_default() += *n as u64);
     let mut chosen = choose(a, &reading, &rule, &mut left_out);
-    let needed = if matches!(a.method, MethodName::Kfold) { a.folds } else { 2 };
+    let needed = match a.method {
+        MethodName::Kfold => a.folds,
+        // As many parts as the hold-out is drawn from.
+        MethodName::Holdout => (1.0 / a.test).round().max(3.0) as usize,
+        MethodName::LeaveOneSourceOut => 2,
+    };
     if a.drop_small_classes {
         drop_small(&mut chosen, &groups, needed, &mut left_out);
     }
