@@ -2,7 +2,7 @@
 
 use super::CaseResult;
 use super::cases::{Bound, Case, Kind};
-use super::draw::{Recorded, Stream, record, record_with_values};
+use super::draw::{Draw, Recorded, Stream, record_with};
 use crate::error::{Error, Result};
 use crate::gpu::tuning::Tuning;
 use crate::gpu::{Gpu, KernelKey};
@@ -48,8 +48,8 @@ pub(super) struct Differentiated<'g> {
     pub(super) gradients: Vec<(usize, Tensor<'g>)>,
 }
 
-pub(super) fn differentiate<'g>(graph: &'g Graph, case: &Case, values: bool) -> Differentiated<'g> {
-    let recorded = if values { record_with_values(graph, case) } else { record(graph, case) };
+pub(super) fn differentiate<'g>(graph: &'g Graph, case: &Case, wanted: Draw) -> Differentiated<'g> {
+    let recorded = record_with(graph, case, wanted);
     let smooth = |k: Kind| matches!(k, Kind::Unit(_) | Kind::Apart);
     let wrt: Vec<usize> = (0..case.inputs.len()).filter(|i| smooth(case.inputs[*i].kind)).collect();
     if wrt.is_empty() {
@@ -124,7 +124,7 @@ impl<'g> Differentiated<'g> {
 /// The kernels of a case, forward and backward, under a row of the tuning table; needs no GPU.
 pub fn kernels(case: &Case, tuning: Tuning) -> Vec<KernelKey> {
     let graph = Graph::new();
-    let d = differentiate(&graph, case, false);
+    let d = differentiate(&graph, case, Draw::Nothing);
     crate::plan::kernels(&graph, &d.asked(), tuning)
 }
 
@@ -134,7 +134,7 @@ pub fn kernels(case: &Case, tuning: Tuning) -> Vec<KernelKey> {
 /// Errors of the device.
 pub fn prepare(gpu: &Gpu, case: &Case) -> Result<Plan> {
     let graph = Graph::new();
-    let d = differentiate(&graph, case, true);
+    let d = differentiate(&graph, case, Draw::Any);
     let mut plan = d.compile(gpu, &graph)?;
     d.feed(gpu, &graph, &mut plan)?;
     Ok(plan)
@@ -146,7 +146,7 @@ pub fn prepare(gpu: &Gpu, case: &Case) -> Result<Plan> {
 /// Errors of the device.
 pub fn compute(gpu: &Gpu, case: &Case) -> Result<Computed> {
     let graph = Graph::new();
-    differentiate(&graph, case, true).run(gpu, &graph)
+    differentiate(&graph, case, Draw::Apart).run(gpu, &graph)
 }
 
 /// Runs a case and compares every result and every gradient with f64, a random part of the gradients with finite
@@ -156,7 +156,7 @@ pub fn compute(gpu: &Gpu, case: &Case) -> Result<Computed> {
 /// Errors of the device.
 pub fn check(gpu: &Gpu, case: &Case) -> Result<Vec<CaseResult>> {
     let graph = Graph::new();
-    let d = differentiate(&graph, case, true);
+    let d = differentiate(&graph, case, Draw::Apart);
     let got = d.run(gpu, &graph)?;
     let (known, asked) = (d.known(), d.asked());
     let want = evaluate(&graph, &known, &asked);

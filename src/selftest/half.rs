@@ -3,6 +3,7 @@
 use super::CaseResult;
 use super::cases::{Build, Case};
 use super::check::{compare, differentiate, scales};
+use super::draw::Draw;
 use crate::error::Result;
 use crate::gpu::Gpu;
 use crate::graph::reference::evaluate;
@@ -56,7 +57,7 @@ fn roundings(nodes: &[Node], graph: &Graph, value: ValueId) -> usize {
 pub fn check_half(gpu: &Gpu, case: Case) -> Result<Vec<CaseResult>> {
     let case = between_copies(case);
     let graph = Graph::new();
-    let mut d = differentiate(&graph, &case, true);
+    let mut d = differentiate(&graph, &case, Draw::Apart);
     let round = |v: &mut f32| *v = f16::from_f32(*v).to_f32();
     let inputs = d.recorded.inputs.iter().zip(&mut d.recorded.values);
     inputs.filter(|(t, _)| stored(t)).for_each(|(_, v)| v.iter_mut().for_each(round));
