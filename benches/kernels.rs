@@ -30,7 +30,7 @@ fn main() {
     common::report("kernels", &gpu, &ceilings, &rows);
 }
 
-/// Times every dispatch of a case; a kernel that runs twice in one case (a gradient of a sum) has two rows.
+/// Times every launch of a case; a kernel that runs twice in one case (a gradient of a sum) has two rows.
 fn measure(gpu: &Gpu, rows: &mut Vec<Row>, case: &Case) {
     let plan = match prepare(gpu, case) {
         Ok(plan) => plan,

@@ -20,7 +20,7 @@ use std::io::Write;
 ///
 /// Training and explanation live in examples for now: `cargo run --release --example detl -- --help`.
 ///
-/// Exit codes: 0 ok, 1 other, 2 usage, 3 no suitable adapter, 4 out of memory, 5 data, 6 numerics, 7 device lost,
+/// Exit codes: 0 ok, 1 other, 2 usage, 3 no suitable adapter, 4 out of memory, 5 data or a leak, 6 numerics, 7 device lost,
 /// 130 interrupted.
 #[derive(Parser)]
 #[command(name = "radiograd", version, arg_required_else_help = true)]
