@@ -8,6 +8,7 @@
 // Every sum has one fixed order, that of square_sum.wgsl. Grid: one workgroup of 256. Limited by its own latency.
 // Source: Micikevicius et al., arXiv:1710.03740; torch.amp.GradScaler.
 #import grid
+#import workgroup_sum
 #param CLIP = 0
 #param ADAM = 0
 #param NADAM = 0
@@ -27,7 +28,6 @@ struct Params {
 @group(0) @binding({B+1}) var<storage, read_write> state: array<vec4<f32>>;
 @group(0) @binding({B+2}) var<storage, read_write> out: array<vec4<f32>>;
 #end
-var<workgroup> sums: array<f32, 256>;
 
 #if NADAM
 fn momentum(beta: f32, t: f32) -> f32 {
@@ -45,18 +45,8 @@ fn loss_scale(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_id
     if (grid_group(wg) >= p.grid_count) { return; }
     var sum = 0.0;
     for (var i = l.x; i < p.parts; i += 256u) { sum += part[i]; }
-    sums[l.x] = sum;
-    workgroupBarrier();
-    if (l.x < 16u) {
-        sum = 0.0;
-        for (var i = 0u; i < 16u; i++) { sum += sums[l.x * 16u + i]; }
-    }
-    workgroupBarrier();
-    if (l.x < 16u) { sums[l.x] = sum; }
-    workgroupBarrier();
+    let total = workgroup_sum(sum, l.x);
     if (l.x == 0u) {
-        var total = 0.0;
-        for (var i = 0u; i < 16u; i++) { total += sums[i]; }
         // The exponent's bits: a compiler may assume that a comparison meets no NaN.
         let good = (bitcast<u32>(total) & 0x7f800000u) != 0x7f800000u;
         let s = scale[0].x;

@@ -37,6 +37,7 @@ fn square_sum_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 #end
 }
 #else
+#import workgroup_sum
 #if square_sum
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> part: array<f32>;
@@ -44,7 +45,6 @@ fn square_sum_grad(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocati
 @group(0) @binding(1) var<storage, read> part: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 #end
-var<workgroup> sums: array<f32, 256>;
 
 @compute @workgroup_size(256)
 #if square_sum
@@ -66,18 +66,8 @@ fn clip_coefficient(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocat
 #else
     for (var i = l.x; i < p.parts; i += 256u) { sum += part[i]; }
 #end
-    sums[l.x] = sum;
-    workgroupBarrier();
-    if (l.x < 16u) {
-        sum = 0.0;
-        for (var i = 0u; i < 16u; i++) { sum += sums[l.x * 16u + i]; }
-    }
-    workgroupBarrier();
-    if (l.x < 16u) { sums[l.x] = sum; }
-    workgroupBarrier();
+    let total = workgroup_sum(sum, l.x);
     if (l.x == 0u) {
-        var total = 0.0;
-        for (var i = 0u; i < 16u; i++) { total += sums[i]; }
 #if square_sum
         part[p.first + group] = total;
 #end

@@ -127,6 +127,7 @@ pub fn prelude(name: &str) -> Option<&'static str> {
         "pixels",
         "quad",
         "texel",
+        "workgroup_sum",
     )
 }
 
