@@ -133,23 +133,15 @@ pub fn fit(
     let options = &scaled(gpu, options);
     check_labels(&options.label, classes, &[train.items, validation.items])?;
     let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
-    let done = run(gpu, network, params, classes, (train, validation), options, &mut saver);
+    let done = run(gpu, Recipe { network, train, classes, options }, params, validation, &mut saver);
     done.map_err(|e| saver.iter().fold(e, |e, s| s.name_last(e)))
 }
 
-fn run(
-    gpu: &Gpu,
-    network: &Network,
-    params: &ParamStore,
-    classes: usize,
-    (train, validation): (&Samples, &Samples),
-    options: &FitOptions,
-    saver: &mut Option<Saver>,
-) -> Result<Fit> {
+fn run(gpu: &Gpu, recipe: Recipe, params: &ParamStore, validation: &Samples, saver: &mut Option<Saver>) -> Result<Fit> {
+    let Recipe { network, train, classes, options } = recipe;
     let batch = options.batch;
     let mut params = params.clone();
     params.params.iter_mut().for_each(|p| p.trainable = options.trainable.includes(&p.name));
-    let recipe = Recipe { network, train, classes, options };
     let mut training = recipe.compile(gpu, &params, saver.as_ref().and_then(Saver::kept_micro_batch))?;
     let split = training.split;
     if let Some(s) = saver {
