@@ -11,6 +11,7 @@ pub mod folds;
 pub mod interval;
 pub mod json;
 pub mod metrics_file;
+pub mod predictions;
 
 pub use cam_energy::{CamImage, CamScores, CamSummary, energy_inside, peak_inside, uniform_share};
 pub use confusion::{Averages, ClassScores, Confusion};
@@ -18,3 +19,4 @@ pub use cross_table::CrossTable;
 pub use folds::{FoldMetrics, FoldTraining, Overall};
 pub use interval::{Interval, Method, PairedDifference, clopper_pearson, paired_t, student_t, wilson};
 pub use metrics_file::{DataSummary, Dropped, EpochRecord, History, Metrics, RunInfo, SplitKind, StageInfo, Status};
+pub use predictions::{Prediction, Predictions};
