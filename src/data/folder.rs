@@ -83,6 +83,7 @@ fn read_table(data: &mut Dataset, folder: &Path, name: &str) -> Result<()> {
             collection: collection.to_string(),
             split,
             original_name,
+            ..Record::default()
         });
     }
     let base = data.root.join(folder);

@@ -51,6 +51,7 @@ pub(crate) fn read_table(path: &Path, m: &Manifest, t: &Table, data: &mut Datase
             collection: collection.clone(),
             split,
             original_name,
+            ..Record::default()
         });
     }
     Ok(())

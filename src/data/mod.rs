@@ -13,6 +13,7 @@ pub mod detl_split;
 pub mod division;
 pub mod fold_file;
 pub mod folder;
+pub mod labels;
 pub mod manifest;
 mod manifest_read;
 pub(crate) mod pack;

@@ -38,6 +38,12 @@ pub struct Record {
     pub split: Option<String>,
     /// The file's name where it was first published, to find the same image in two folders.
     pub original_name: Option<String>,
+    /// What made the image, as the source writes it (`X-ray`, `CT`, `DX`).
+    pub modality: Option<String>,
+    /// Mask of the finding, relative to [`Dataset::root`]: an image of the same proportions, white where the finding is.
+    pub mask: Option<PathBuf>,
+    /// Mask of the lung fields, likewise.
+    pub lung_mask: Option<PathBuf>,
 }
 
 impl Record {
