@@ -4,14 +4,25 @@
 //! Pure functions of slices and plain structs: nothing here knows the engine, so that every figure can be checked
 //! against scikit-learn, SciPy and statsmodels (values stored in the tests).
 
+pub mod bootstrap;
+pub mod calibration;
 pub mod cam_energy;
 pub mod confusion;
 pub mod cross_table;
+pub mod design;
+pub mod family;
 pub mod folds;
 pub mod interval;
 pub mod json;
+mod linear;
+pub mod logistic;
+pub mod mcnemar;
 pub mod metrics_file;
 pub mod predictions;
+pub mod ranking;
+pub mod rates;
+pub mod regression;
+pub mod roc;
 
 pub use cam_energy::{CamImage, CamScores, CamSummary, energy_inside, peak_inside, uniform_share};
 pub use confusion::{Averages, ClassScores, Confusion};
