@@ -29,8 +29,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Views of each image that are computed when the base is frozen and images are to be augmented.
-const AUGMENT: AugmentOptions =
-    AugmentOptions { rotation_degrees: 10.0, scale: 0.1, shift: 0.05, mirror: true, brightness: 0.05, contrast: 0.0 };
+const AUGMENT: AugmentOptions = AugmentOptions::DETL;
 
 /// Images that are explained, the first of the validation part.
 const EXPLAINED: usize = 3;

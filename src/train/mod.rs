@@ -1,5 +1,6 @@
 //! Training and prediction of image classifiers: batches, epochs, the best weights, progress, interruption.
 
+mod augment;
 mod batches;
 mod features;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod resume_tests;
 mod step;
 mod tally;
 
+pub use augment::{augment_once, augmented};
 pub use batches::{Normalize, Samples};
 pub use features::{FeatureOptions, Features, features};
 pub use fit::{Fit, FitOptions, balanced, fit};

@@ -8,7 +8,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape, Tensor, ValueId};
 use crate::models::Network;
 use crate::nn::{DROPOUT_INPUT, Layers, Optimizer, ParamStore};
-use crate::ops::{AugmentOptions, Border, Smoothing};
+use crate::ops::{ScaledAugment, Smoothing, WARP};
 use crate::plan::{
     Feed, HYPER, MemoryReport, Plan, PlanSpec, Target, bytes, forecast, largest_batch, with_largest_batch,
 };
@@ -64,6 +64,13 @@ pub(super) struct Moment {
     /// Which micro batch of it, and what it counts.
     pub(super) part: usize,
     pub(super) share: f32,
+}
+
+impl FitOptions {
+    /// The augmentation is given for pixels in [0, 1]; the network's input is scaled.
+    fn scaled_augment(&self) -> Option<ScaledAugment> {
+        self.augment.map(|a| a.scaled(self.normalize.mean, self.normalize.scale))
+    }
 }
 
 impl Recipe<'_> {
@@ -167,8 +174,9 @@ impl Recipe<'_> {
         let (n, options) = (split.size, self.options);
         let images = graph.input("images", self.train.batch_shape(n));
         let labels = graph.input_integers("labels", n);
-        let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(n * 8)));
-        let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
+        let augment = options.scaled_augment().map(|a| (graph.input("augmentation", Shape::flat(n * WARP)), a.op()));
+        let x = augment.map_or(images, |(a, how)| images.augment(a, how));
+        let affine = augment.map(|a| a.0);
         let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
         let logits = self.network.record(graph, x, self.classes, &layers).logits;
         let class_weights =
@@ -196,11 +204,9 @@ impl Step {
         let Recipe { train, options: o, .. } = *recipe;
         let [_, height, width] = train.shape;
         let numbers: [f32; HYPER] = self.optimizer.advance(rate);
-        let drawn = o.augment.map(|a| {
+        let drawn = o.scaled_augment().map(|a| {
             let ids: Vec<u32> = batch.items.iter().map(|i| train.items[*i].0 as u32).collect();
-            // Brightness is given for pixels in [0, 1]; the network's input is scaled.
-            let scaled = AugmentOptions { brightness: a.brightness * o.normalize.scale, ..a };
-            scaled.draw(o.seed, at.epoch as u32, &ids, [height, width])
+            a.draw(o.seed, at.epoch as u32, &ids, [height, width])
         });
         // Each micro batch has a stream of its own: its images are counted from 0 again.
         let random = [o.seed as u32, (o.seed >> 32) as u32, at.batch as u32, at.part as u32];

@@ -35,8 +35,7 @@ pub const NORMALIZE: Normalize = Normalize::CENTERED;
 
 /// Real-time augmentation of stage 1: "rotation, scaling, mirroring" (the paper gives no ranges), and a little shift and
 /// brightness.
-pub const AUGMENT: AugmentOptions =
-    AugmentOptions { rotation_degrees: 10.0, scale: 0.1, shift: 0.05, mirror: true, brightness: 0.05, contrast: 0.0 };
+pub const AUGMENT: AugmentOptions = AugmentOptions::DETL;
 
 /// What trains in stage 2: the last convolution block and the dense layers.
 pub const STAGE2_TRAINABLE: [&str; 2] = ["block3.*", "fc*"];
