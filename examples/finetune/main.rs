@@ -147,7 +147,7 @@ fn one(o: &Options, gpu: &Gpu, network: Network, cohort: &Cohort) -> Result<Row>
     } else {
         (whole()?, None)
     };
-    if done.interrupted {
+    if done.interrupted() {
         return Err(Error::Interrupted("interrupted; --resume goes on from the checkpoint in --out".into()));
     }
     let mean = |f: &Fit| f.history.iter().map(|r| r.seconds).sum::<f64>() / f.history.len().max(1) as f64;
