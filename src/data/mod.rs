@@ -13,6 +13,8 @@ pub mod detl_split;
 pub mod division;
 pub mod fold_file;
 pub mod folder;
+#[cfg(test)]
+mod fuzz;
 pub mod labels;
 pub mod manifest;
 mod manifest_read;

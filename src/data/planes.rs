@@ -385,4 +385,53 @@ mod tests {
         let options = LoadOptions { cancel: Some(&stop), ..LoadOptions::default() };
         assert_eq!(load_planes(dir.path(), &files, 16, &options).unwrap_err().exit_code(), 130);
     }
+
+    #[test]
+    fn hostile_and_unusual_files_are_counted_by_name() {
+        let (dir, mut files) = folder(1);
+        let d = dir.path();
+        let good = std::fs::read(d.join(&files[0])).unwrap();
+        let put = |files: &mut Vec<PathBuf>, name: &str, bytes: &[u8]| {
+            std::fs::write(d.join(name), bytes).unwrap();
+            files.push(name.into());
+        };
+        let lossy = jpeg(&DynamicImage::ImageLuma8(gray(40, 30)));
+        for k in 1..7 {
+            put(&mut files, &format!("cut{k}.png"), &good[..good.len() * k / 7]);
+            put(&mut files, &format!("cut{k}.jpg"), &lossy[..lossy.len() * k / 7]);
+        }
+        put(&mut files, "zero.png", b"");
+        put(&mut files, "one.png", &png(&DynamicImage::ImageLuma8(gray(1, 1))));
+        put(&mut files, "table.png", b"file,finding\n");
+        #[cfg(unix)]
+        for (name, to) in [("loop.png", "loop.png"), ("dangling.png", "nowhere"), ("zero_device.png", "/dev/zero")] {
+            std::os::unix::fs::symlink(to, d.join(name)).unwrap();
+            files.push(name.into());
+        }
+        put(&mut files, "large.png", &png(&DynamicImage::ImageLuma8(gray(5000, 4000))));
+        let p = load_planes(d, &files, 16, &LoadOptions { skip_bad: true, ..LoadOptions::default() }).unwrap();
+        assert_eq!(p.bad.len(), files.len() - 2, "the first and the last are images: {:?}", p.bad);
+        assert_eq!((p.sizes[0], *p.sizes.last().unwrap()), ((20, 30), (5000, 4000)));
+        let reason = |name: &str| {
+            let bad = p.bad.iter().find(|(i, _)| files[*i] == Path::new(name));
+            bad.map_or("not there", |(_, reason)| reason)
+        };
+        for (name, needle) in [
+            ("cut3.png", "damaged PNG"),
+            ("cut3.jpg", "truncated JPEG"),
+            ("zero.png", "empty file"),
+            ("one.png", "1 x 1 pixels; at least 8 x 8"),
+            ("table.png", "neither PNG nor JPEG"),
+            #[cfg(unix)]
+            ("loop.png", "cannot read"),
+            #[cfg(unix)]
+            ("dangling.png", "cannot read"),
+            #[cfg(unix)]
+            ("zero_device.png", "not a file"),
+        ] {
+            assert!(reason(name).contains(needle), "{name}: {}", reason(name));
+            let e = load_planes(d, &[PathBuf::from(name)], 16, &LoadOptions::default()).unwrap_err();
+            assert!(e.to_string().starts_with(name) && e.exit_code() == 5, "{e}");
+        }
+    }
 }
