@@ -73,6 +73,14 @@ pub enum Proportion {
 }
 
 impl Proportion {
+    /// "Wilson" or "Clopper-Pearson".
+    pub fn name(self) -> String {
+        match self {
+            Proportion::Wilson => Method::Wilson.to_string(),
+            Proportion::ClopperPearson => Method::ClopperPearson.to_string(),
+        }
+    }
+
     /// The interval for `successes` of `trials`; `None` without trials.
     ///
     /// # Panics

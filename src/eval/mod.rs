@@ -4,9 +4,12 @@
 //! Pure functions of slices and plain structs: nothing here knows the engine, so that every figure can be checked
 //! against scikit-learn, SciPy and statsmodels (values stored in the tests).
 
+pub mod assessment;
+mod assessment_text;
 pub mod bootstrap;
 pub mod calibration;
 pub mod cam_energy;
+pub mod comparison;
 pub mod confusion;
 pub mod cross_table;
 pub mod design;
@@ -22,9 +25,14 @@ pub mod predictions;
 pub mod ranking;
 pub mod rates;
 pub mod regression;
+mod resample;
 pub mod roc;
+#[cfg(test)]
+mod testing;
 
+pub use assessment::{AssessOptions, Assessment};
 pub use cam_energy::{CamImage, CamScores, CamSummary, energy_inside, peak_inside, uniform_share};
+pub use comparison::Comparison;
 pub use confusion::{Averages, ClassScores, Confusion};
 pub use cross_table::CrossTable;
 pub use folds::{FoldMetrics, FoldTraining, Overall};
