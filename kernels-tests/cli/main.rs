@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod data;
+mod paper;
 mod predict;
 mod summary;
+mod train;
 
 use radiograd::models::Network;
 use radiograd::weights::{self, Card, Scaling};

@@ -3,9 +3,11 @@
 mod cache;
 mod data;
 mod devices;
+mod paper;
 mod predict;
 mod selftest;
 mod summary;
+mod train;
 
 use clap::{Args, Parser, Subcommand};
 use radiograd::data::cache::root as cache_root;
@@ -34,6 +36,9 @@ enum Command {
     Cache(cache::Arguments),
     Data(data::Arguments),
     Devices(devices::Arguments),
+    Train(train::Arguments),
+    Resume(train::ResumeArguments),
+    Paper(paper::Arguments),
     Selftest(selftest::Arguments),
     Summary(summary::Arguments),
     Predict(predict::Arguments),
@@ -46,6 +51,9 @@ impl Cli {
             Command::Cache(a) => cache::run(&a),
             Command::Data(a) => data::run(&a),
             Command::Devices(a) => devices::run(a),
+            Command::Train(a) => train::run(&a),
+            Command::Resume(a) => train::resume(&a),
+            Command::Paper(a) => paper::run(&a),
             Command::Selftest(a) => selftest::run(a),
             Command::Summary(a) => summary::run(&a),
             Command::Predict(a) => predict::run(&a),

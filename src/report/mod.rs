@@ -7,6 +7,7 @@ pub mod chart;
 pub mod colormap;
 pub mod contact;
 pub mod encode;
+pub mod experiment;
 pub mod gallery;
 pub mod glyphs;
 pub mod html;
