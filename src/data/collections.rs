@@ -4,11 +4,15 @@ use crate::data::manifest::Manifest;
 use crate::data::table::Origin;
 
 /// The published manifests, built in so that a program away from its sources knows the licences.
-const MANIFESTS: [&str; 4] = [
+const MANIFESTS: [&str; 8] = [
+    include_str!("../../data-manifests/actualmed.toml"),
+    include_str!("../../data-manifests/chexpert.toml"),
     include_str!("../../data-manifests/cohen.toml"),
     include_str!("../../data-manifests/figure1.toml"),
     include_str!("../../data-manifests/kermany.toml"),
     include_str!("../../data-manifests/nih-chestxray14.toml"),
+    include_str!("../../data-manifests/rsna.toml"),
+    include_str!("../../data-manifests/synthetic.toml"),
 ];
 
 /// What the published manifest of `collection` says; marked as assumed, for a folder of that name may hold anything.
@@ -24,7 +28,7 @@ mod tests {
 
     #[test]
     fn the_published_collections_are_known() {
-        for name in ["cohen", "figure1", "kermany", "nih"] {
+        for name in ["actualmed", "chexpert", "cohen", "figure1", "kermany", "nih", "rsna", "synthetic"] {
             let origin = known(name).unwrap_or_else(|| panic!("{name}"));
             assert!(!origin.licence.is_empty() && !origin.citation.is_empty() && origin.assumed);
             assert_eq!(origin.children, name == "kermany");

@@ -13,6 +13,21 @@ use std::path::{Path, PathBuf};
 /// Name of the table in a folder.
 pub const TABLE: &str = "metadata.csv";
 
+/// Columns that a table need not have.
+const OPTIONAL: [&str; 11] = [
+    "patient_id",
+    "sex",
+    "age",
+    "view",
+    "modality",
+    "split",
+    "original_name",
+    "mask",
+    "lung_mask",
+    "source",
+    "collection",
+];
+
 /// Reads `root`: itself when it holds a `metadata.csv`, else each of its subfolders that does, by name.
 ///
 /// # Errors
@@ -60,29 +75,39 @@ fn read_table(data: &mut Dataset, folder: &Path, name: &str) -> Result<()> {
     let path = data.root.join(folder).join(TABLE);
     let table = Csv::read(&path, Encoding::Utf8)?;
     let (file, finding) = (table.column("file")?, table.column("finding")?);
-    let optional = ["patient_id", "sex", "age", "view", "split", "original_name"].map(|c| table.optional(c));
-    let collection = name.split('-').next().unwrap_or(name);
-    if let Some(origin) = collections::known(collection) {
-        data.origins.insert(name.to_string(), origin);
-    }
+    let optional = OPTIONAL.map(|c| table.optional(c));
+    let own = name.split('-').next().unwrap_or(name);
     let mut listed = std::collections::HashSet::new();
     for (i, row) in table.rows.iter().enumerate() {
-        let below = stay_below(&row[file])
-            .map_err(|why| Error::format(&path, format!("row {}: the path {:?} {why}", i + 1, row[file])))?;
-        listed.insert(below.clone());
-        let [patient, sex, age, view, split, original_name] =
+        let path_in = |cell: &str| {
+            stay_below(cell).map_err(|why| Error::format(&path, format!("row {}: the path {cell:?} {why}", i + 1)))
+        };
+        let below = path_in(&row[file])?;
+        let [patient, sex, age, view, modality, split, original_name, mask, lung_mask, source, collection] =
             optional.map(|c| c.map(|c| row[c].clone()).filter(|v| !v.is_empty()));
+        let [mask, lung_mask] = [mask, lung_mask].map(|m| m.map(|m| path_in(&m)).transpose());
+        let (mask, lung_mask) = (mask?, lung_mask?);
+        listed.extend([Some(&below), mask.as_ref(), lung_mask.as_ref()].into_iter().flatten().cloned());
+        let (source, collection) = (source.unwrap_or_else(|| name.into()), collection.unwrap_or_else(|| own.into()));
+        if !data.origins.contains_key(&source)
+            && let Some(origin) = collections::known(&collection)
+        {
+            data.origins.insert(source.clone(), origin);
+        }
         data.records.push(Record {
             file: folder.join(below),
             finding: row[finding].clone(),
-            patient: patient.and_then(|p| patient_key(collection, &p)),
+            patient: patient.and_then(|p| patient_key(&collection, &p)),
             sex,
             age,
             view,
-            source: name.to_string(),
-            collection: collection.to_string(),
+            modality,
+            source,
+            collection,
             split,
             original_name,
+            mask: mask.map(|m| folder.join(m)),
+            lung_mask: lung_mask.map(|m| folder.join(m)),
         });
     }
     let base = data.root.join(folder);

@@ -1,57 +1,173 @@
 //! Turning a manifest's table or folder tree into records; the schema and its tests are in [`crate::data::manifest`].
 
 use crate::data::folder;
+use crate::data::manifest::onehot::OneHot;
 use crate::data::manifest::{Keep, Manifest, NameRule, Table};
 use crate::data::table::{Dataset, Listings, Record, patient_key};
 use crate::data::text::{Csv, capture, fill, glob, stay_below};
 use crate::error::{Error, Result};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// `[table]`: one record for each row that is kept, in the order of the CSV.
+/// Where a text of a record comes from: a column, or a template of columns and captures.
+enum Cell<'m> {
+    Column(usize),
+    Template(&'m str),
+}
+
+/// The cells of one kind; several stand for the first that is not empty, none for nothing.
+type Cells<'m> = Vec<Cell<'m>>;
+
+/// A text without braces must name a column.
+fn cell<'m>(table: &Csv, text: &'m str) -> Result<Cell<'m>> {
+    if text.contains('{') { Ok(Cell::Template(text)) } else { Ok(Cell::Column(table.column(text)?)) }
+}
+
+/// Where all texts of a table's records come from.
+struct Columns<'m> {
+    label: Cells<'m>,
+    patient: Cells<'m>,
+    sex: Cells<'m>,
+    age: Cells<'m>,
+    view: Cells<'m>,
+    modality: Cells<'m>,
+    source: Cells<'m>,
+    split: Cells<'m>,
+    original_name: Cells<'m>,
+    mask: Cells<'m>,
+    lung_mask: Cells<'m>,
+}
+
+impl<'m> Columns<'m> {
+    fn of(table: &Csv, t: &'m Table) -> Result<Columns<'m>> {
+        let one = |name: &'m Option<String>| name.iter().map(|n| cell(table, n)).collect::<Result<Cells>>();
+        let views = t.view.iter().flat_map(|v| v.all());
+        Ok(Columns {
+            label: one(&t.label)?,
+            patient: one(&t.patient)?,
+            sex: one(&t.sex)?,
+            age: one(&t.age)?,
+            view: views.map(|n| cell(table, n)).collect::<Result<_>>()?,
+            modality: one(&t.modality)?,
+            source: one(&t.source)?,
+            split: one(&t.split)?,
+            original_name: one(&t.original_name)?,
+            mask: one(&t.mask)?,
+            lung_mask: one(&t.lung_mask)?,
+        })
+    }
+}
+
+/// One row of a table with what was captured from it.
+struct Row<'t> {
+    table: &'t Csv,
+    cells: &'t [String],
+    captured: BTreeMap<String, String>,
+}
+
+impl Row<'_> {
+    /// A template filled in; the reason where it names nothing.
+    fn fill(&self, template: &str) -> Result<String, String> {
+        let cell = |name: &str| self.table.optional(name).map(|c| self.cells[c].clone());
+        fill(template, |name| self.captured.get(name).cloned().or_else(|| cell(name)))
+    }
+
+    /// The first cell that is not empty.
+    fn text(&self, cells: &Cells) -> Result<Option<String>, String> {
+        for cell in cells {
+            let text = match cell {
+                Cell::Column(c) => self.cells[*c].clone(),
+                Cell::Template(template) => self.fill(template)?,
+            };
+            if !text.is_empty() {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// `[table]`: one record for each row that is kept, in the order of the CSV files.
 ///
 /// # Errors
-/// [`Error::Format`] for columns, templates and paths; [`Error::Data`] when no folder is there.
+/// [`Error::Format`] for columns, templates, label cells and paths; [`Error::Data`] when no folder is there.
 pub(crate) fn read_table(path: &Path, m: &Manifest, t: &Table, data: &mut Dataset) -> Result<()> {
-    let below = |p: &str| stay_below(p).map_err(|why| Error::format(path, format!("the path {p:?} {why}")));
-    let table = Csv::read(&data.root.join(below(&t.csv)?), t.encoding)?;
-    let label = table.column(&t.label)?;
-    let columns = [&t.patient, &t.sex, &t.age, &t.view, &t.split, &t.original_name];
-    let mut index = [None; 6];
-    for (i, name) in columns.iter().enumerate() {
-        index[i] = name.as_ref().map(|n| table.column(n)).transpose()?;
+    if t.label.is_some() != t.label_columns.is_empty() {
+        return Err(Error::format(path, "a [table] needs either label or label_columns"));
     }
-    let keep: Vec<(usize, &Keep)> = t.keep.iter().map(|k| Ok((table.column(&k.column)?, k))).collect::<Result<_>>()?;
+    let mut tables = Vec::new();
+    for csv in t.csv.all() {
+        let csv = stay_below(csv).map_err(|why| Error::format(path, format!("the path {csv:?} {why}")))?;
+        tables.push(Csv::read(&data.root.join(csv), t.encoding)?);
+    }
     let folders = expand(path, &data.root, &t.folders)?;
     let mut listings = Listings::default();
+    for table in &tables {
+        read_rows((path, m, t), table, &folders, &mut listings, data)?;
+    }
+    Ok(())
+}
+
+/// The rows of one CSV file.
+fn read_rows(
+    (path, m, t): (&Path, &Manifest, &Table),
+    table: &Csv,
+    folders: &[PathBuf],
+    listings: &mut Listings,
+    data: &mut Dataset,
+) -> Result<()> {
+    let columns = Columns::of(table, t)?;
+    let mut hot = OneHot::of(table, t)?;
+    let capture_from = t.capture.as_ref().map(|c| Ok((table.column(&c.column)?, c))).transpose()?;
+    let keep: Vec<(usize, &Keep)> = t.keep.iter().map(|k| Ok((table.column(&k.column)?, k))).collect::<Result<_>>()?;
     let collection = m.collection.as_ref().unwrap_or(&m.name);
-    for (i, row) in table.rows.iter().enumerate() {
-        if let Some((c, k)) = keep.iter().find(|(c, k)| !k.values.iter().any(|v| v.eq_ignore_ascii_case(&row[*c]))) {
-            let value = if row[*c].is_empty() { "empty" } else { &row[*c] };
+    for (i, cells) in table.rows.iter().enumerate() {
+        if let Some((c, k)) = keep.iter().find(|(c, k)| !k.values.iter().any(|v| v.eq_ignore_ascii_case(&cells[*c]))) {
+            let value = if cells[*c].is_empty() { "empty" } else { &cells[*c] };
             data.drop_rows(format!("{}: {} is {value}", m.name, k.column), 1);
             continue;
         }
-        let name = fill(&t.file, |c| table.optional(c).map(|c| row[c].clone())).map_err(|e| Error::format(path, e))?;
-        let name = stay_below(&name)
-            .map_err(|why| Error::format(&table.path, format!("row {}: the path {name:?} {why}", i + 1)))?;
+        let bad = |why: String| Error::format(&table.path, format!("row {}: {why}", i + 1));
+        let captured = match &capture_from {
+            Some((c, rule)) => capture(&rule.pattern, &cells[*c])
+                .ok_or_else(|| bad(format!("{} {:?} does not fit {:?}", rule.column, cells[*c], rule.pattern)))?,
+            None => BTreeMap::new(),
+        };
+        let row = Row { table, cells, captured };
+        let text = |cells: &Cells| row.text(cells).map_err(|e| Error::format(path, e));
+        let below = |name: &str| stay_below(name).map_err(|why| bad(format!("the path {name:?} {why}")));
+        let name = below(&row.fill(&t.file).map_err(|e| Error::format(path, e))?)?;
+        let finding = match &mut hot {
+            Some(hot) => match hot.finding(cells).map_err(bad)? {
+                Some(finding) => finding,
+                None => continue,
+            },
+            None => text(&columns.label)?.unwrap_or_default(),
+        };
         // Where no folder has it, the record keeps the first place: the check for missing files names and counts it.
         let found = folders.iter().find_map(|f| {
             let file = listings.find(&data.root.join(f).join(&name))?;
             Some(f.join(name.parent()?).join(file.file_name()?))
         });
-        let [patient, sex, age, view, split, original_name] =
-            index.map(|c| c.map(|c| row[c].clone()).filter(|v| !v.is_empty()));
         data.records.push(Record {
             file: found.unwrap_or_else(|| folders[0].join(&name)),
-            finding: row[label].clone(),
-            patient: patient.and_then(|p| patient_key(collection, &p)),
-            sex,
-            age,
-            view,
-            source: m.name.clone(),
+            finding,
+            patient: text(&columns.patient)?.and_then(|p| patient_key(collection, &p)),
+            sex: text(&columns.sex)?,
+            age: text(&columns.age)?,
+            view: text(&columns.view)?,
+            modality: text(&columns.modality)?,
+            source: text(&columns.source)?.unwrap_or_else(|| m.name.clone()),
             collection: collection.clone(),
-            split,
-            original_name,
+            split: text(&columns.split)?,
+            original_name: text(&columns.original_name)?,
+            mask: text(&columns.mask)?.map(|p| below(&p)).transpose()?,
+            lung_mask: text(&columns.lung_mask)?.map(|p| below(&p)).transpose()?,
         });
+    }
+    if let Some(hot) = hot {
+        hot.settled().map_err(|why| Error::format(path, why))?;
+        data.drop_rows(format!("{}: an uncertain finding", m.name), hot.dropped);
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ pub mod fold_file;
 pub mod folder;
 #[cfg(test)]
 mod fuzz;
+pub mod labels;
 pub mod manifest;
 mod manifest_read;
 pub(crate) mod pack;

@@ -38,6 +38,12 @@ pub struct Record {
     pub split: Option<String>,
     /// The file's name where it was first published, to find the same image in two folders.
     pub original_name: Option<String>,
+    /// What made the image, as the source writes it (`X-ray`, `CT`, `DX`).
+    pub modality: Option<String>,
+    /// Mask of the finding, relative to [`Dataset::root`]: an image of the same proportions, white where the finding is.
+    pub mask: Option<PathBuf>,
+    /// Mask of the lung fields, likewise.
+    pub lung_mask: Option<PathBuf>,
 }
 
 impl Record {
@@ -173,7 +179,11 @@ impl Dataset {
         let mut all = Dataset { root, ..Dataset::default() };
         for part in parts {
             let below = part.root.strip_prefix(&all.root).map_err(|e| Error::Internal(e.to_string()))?.to_path_buf();
-            all.records.extend(part.records.into_iter().map(|r| Record { file: below.join(&r.file), ..r }));
+            let up = |path: Option<PathBuf>| path.map(|p| below.join(p));
+            all.records.extend(part.records.into_iter().map(|mut r| {
+                (r.mask, r.lung_mask) = (up(r.mask), up(r.lung_mask));
+                Record { file: below.join(&r.file), ..r }
+            }));
             for (reason, n) in part.dropped {
                 all.drop_rows(reason, n);
             }
@@ -233,12 +243,36 @@ impl Dataset {
         }
         self.records.retain(|r| !missing.contains(&r.file));
         self.drop_rows("image file missing", missing.len());
+        self.check_masks(&mut folders, opened, options)?;
         if self.records.is_empty() {
             let why: Vec<String> =
                 self.dropped.iter().map(|(k, n)| format!("{n} {k}")).chain(self.notes.clone()).collect();
             return Err(Error::Data(format!("{}: no usable image ({})", opened.display(), why.join("; "))));
         }
         Ok(self)
+    }
+
+    /// Masks that are named must be there; where files may be missing, the image stays and loses its mask.
+    fn check_masks(&mut self, folders: &mut Listings, opened: &Path, options: &OpenOptions) -> Result<()> {
+        let (mut missing, mut first) = (0, None);
+        for mask in self.records.iter_mut().flat_map(|r| [&mut r.mask, &mut r.lung_mask]) {
+            if mask.as_ref().is_some_and(|m| !folders.has(&self.root.join(m))) {
+                missing += 1;
+                let name = mask.take().map(|m| m.display().to_string());
+                first = first.or(name);
+            }
+        }
+        match (missing, first) {
+            (0, _) => Ok(()),
+            (n, first) if !options.allow_missing => {
+                let m = format!("{n} masks are not there (first: {})", first.unwrap_or_default());
+                Err(Error::Data(format!("{}: {m}", opened.display())))
+            }
+            (n, _) => {
+                self.notes.push(format!("{n} masks are not there: these images have none"));
+                Ok(())
+            }
+        }
     }
 
     /// A group for each record, numbered in order of appearance: images of one patient share it, and so do images of
