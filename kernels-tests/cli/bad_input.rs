@@ -111,7 +111,7 @@ fn predictions_of_what_is_no_image() {
     run(&["zero.png"], "new/t.csv", 5, &["zero.png", "empty file"]);
     run(&["tiny.png"], "t.csv", 5, &["at least 8 x 8"]);
     run(&["gone.png"], "t.csv", 2, &["gone.png"]);
-    run(&["empty"], "t.csv", 5, &["no PNG or JPEG"]);
+    run(&["empty"], "t.csv", 5, &["no PNG, JPEG or DICOM file"]);
     run(&[], "t.csv", 2, &["IMAGE"]);
     run(&["a.png"], "a.png/t.csv", 1, &["a.png/t.csv", "cannot write"]);
     run(&["a.png"], "empty", 1, &["empty", "cannot write"]);

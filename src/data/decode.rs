@@ -1,7 +1,8 @@
 //! One image file to one gray plane in `[0, 1]`.
 //!
 //! What is read: PNG (1 to 16 bits; gray, gray + alpha, RGB, RGBA, palette) and JPEG (gray, YCbCr, RGB, CMYK), told apart
-//! by their first bytes and not by the file's name. The EXIF orientation is applied. Colour becomes gray by the ITU-R
+//! by their first bytes and not by the file's name; with the feature `dicom` also DICOM, by its mark or the name's ending
+//! `.dcm`. The EXIF orientation is applied. Colour becomes gray by the ITU-R
 //! BT.601 luma `0.299 R + 0.587 G + 0.114 B`, with Pillow's integer form `(19595 R + 38470 G + 7471 B + 32768) >> 16`,
 //! so that an RGB file with three equal channels keeps its values exactly. Alpha is ignored, not composited: X-ray files
 //! carry it by accident, and a background colour would invent pixels. 8 bits are divided by 255, 16 bits by 65,535.
@@ -32,10 +33,11 @@ pub struct Plane {
     pub data: Vec<f32>,
 }
 
-/// Decodes the bytes of a PNG or JPEG file to a gray plane; `name` (the path as the manifest has it) is only for messages.
+/// Decodes the bytes of an image file to a gray plane; `name` (the path as the manifest has it) is for messages, and an
+/// ending `.dcm` says what a file without a mark is meant to be.
 ///
 /// # Errors
-/// [`Error::Format`] naming the file when it is empty, no PNG or JPEG, truncated, damaged, smaller than [`MIN_SIDE`] or
+/// [`Error::Format`] naming the file when it is empty, no PNG, JPEG or DICOM, truncated, damaged, smaller than [`MIN_SIDE`] or
 /// larger than [`MAX_PIXELS`].
 pub fn decode(bytes: &[u8], name: &Path) -> Result<Plane> {
     // A decoder that panics on hostile bytes is still only a bad file: it must not end a run of hours.
@@ -47,8 +49,12 @@ pub fn decode(bytes: &[u8], name: &Path) -> Result<Plane> {
 }
 
 /// As [`decode`], with the bare reason.
-pub(crate) fn decode_inner(bytes: &[u8], _name: &Path) -> Result<Plane, String> {
-    let format = sniff(bytes)?;
+pub(crate) fn decode_inner(bytes: &[u8], name: &Path) -> Result<Plane, String> {
+    let format = match sniff(bytes) {
+        // An empty file is an empty file, whatever it is called.
+        Err(_) if !bytes.is_empty() && is_dicom(bytes, name) => return decode_dicom(bytes),
+        other => other?,
+    };
     if format == ImageFormat::Jpeg {
         jpeg_complete(bytes)?;
     }
@@ -58,12 +64,7 @@ pub(crate) fn decode_inner(bytes: &[u8], _name: &Path) -> Result<Plane, String> 
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(|e| format!("damaged {}: {e}", kind(format)))?;
     let (w, h) = decoder.dimensions();
-    if u64::from(w) * u64::from(h) > MAX_PIXELS {
-        return Err(format!("{w} x {h} pixels; at most {} megapixels are read", MAX_PIXELS / 1_000_000));
-    }
-    if w < MIN_SIDE || h < MIN_SIDE {
-        return Err(format!("{w} x {h} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed"));
-    }
+    check_size(w, h)?;
     if decoder.total_bytes() > MAX_BYTES {
         return Err(format!(
             "{} MB decoded; at most {} MB are read",
@@ -78,6 +79,41 @@ pub(crate) fn decode_inner(bytes: &[u8], _name: &Path) -> Result<Plane, String> 
     Ok(to_gray(&image))
 }
 
+/// Whether an image of this size is decoded.
+pub(crate) fn check_size(w: u32, h: u32) -> Result<(), String> {
+    if u64::from(w) * u64::from(h) > MAX_PIXELS {
+        return Err(format!("{w} x {h} pixels; at most {} megapixels are read", MAX_PIXELS / 1_000_000));
+    }
+    if w < MIN_SIDE || h < MIN_SIDE {
+        return Err(format!("{w} x {h} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed"));
+    }
+    Ok(())
+}
+
+/// "PNG", "JPEG" or "DICOM": what [`decode`] takes the bytes for.
+pub(crate) fn format_name(bytes: &[u8], name: &Path) -> &'static str {
+    match sniff(bytes) {
+        Ok(format) => kind(format),
+        Err(_) if is_dicom(bytes, name) => "DICOM",
+        Err(_) => "unknown",
+    }
+}
+
+/// By the mark behind the preamble, or by the name's ending.
+fn is_dicom(bytes: &[u8], name: &Path) -> bool {
+    bytes.get(128..132) == Some(b"DICM") || name.extension().is_some_and(|e| e.eq_ignore_ascii_case("dcm"))
+}
+
+#[cfg(feature = "dicom")]
+fn decode_dicom(bytes: &[u8]) -> Result<Plane, String> {
+    super::dicom::decode(bytes)
+}
+
+#[cfg(not(feature = "dicom"))]
+fn decode_dicom(_: &[u8]) -> Result<Plane, String> {
+    Err("a DICOM file: radiograd must be built with `--features dicom` to read it".into())
+}
+
 fn kind(format: ImageFormat) -> &'static str {
     if format == ImageFormat::Png { "PNG" } else { "JPEG" }
 }
@@ -88,7 +124,6 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat, String> {
         [] => Err("empty file (0 bytes)".into()),
         [0x89, b'P', b'N', b'G', ..] => Ok(ImageFormat::Png),
         [0xff, 0xd8, 0xff, ..] => Ok(ImageFormat::Jpeg),
-        b if b.get(128..132) == Some(b"DICM") => Err("a DICOM file; PNG or JPEG is needed".into()),
         [0x1f, 0x8b, ..] => Err("a gzip file; PNG or JPEG is needed".into()),
         [b'G', b'I', b'F', b'8', ..] => Err("a GIF file; PNG or JPEG is needed".into()),
         [b'<', ..] => Err("a text or HTML file; PNG or JPEG is needed".into()),
@@ -98,7 +133,7 @@ fn sniff(bytes: &[u8]) -> Result<ImageFormat, String> {
 
 /// Walks the segments of a JPEG to its end marker. The decoder itself fills what is missing with gray and says nothing,
 /// which would put half an image into the training set.
-fn jpeg_complete(bytes: &[u8]) -> Result<(), String> {
+pub(crate) fn jpeg_complete(bytes: &[u8]) -> Result<(), String> {
     let truncated =
         |at: usize| format!("truncated JPEG: no end marker within its {} bytes (stopped at byte {at})", bytes.len());
     let mut at = 2;
@@ -290,11 +325,14 @@ pub(crate) mod tests {
     fn bad_files_are_named_and_explained() {
         let tiny = png(&DynamicImage::ImageLuma8(gray(1, 1)));
         let mut dicom = vec![0u8; 128];
-        dicom.extend_from_slice(b"DICM....");
+        dicom.extend_from_slice(b"DICM");
         for (bytes, needle) in [
             (&b""[..], "empty file"),
             (b"<html>404</html>", "HTML"),
-            (&dicom, "DICOM"),
+            (
+                &dicom,
+                if cfg!(feature = "dicom") { "no transfer syntax" } else { "must be built with `--features dicom`" },
+            ),
             (&tiny, "1 x 1 pixels"),
             (b"\x89PNG\r\n\x1a\n", "damaged PNG"),
             (b"\xff\xd8\xff\xe0", "truncated JPEG"),

@@ -178,6 +178,11 @@ fn png_and_jpeg() -> Vec<Vec<u8>> {
     vec![png(&g), png(&colour), png(&deep), jpeg(&g), jpeg(&lossy)]
 }
 
+#[cfg(feature = "dicom")]
+fn dicom() -> Vec<Vec<u8>> {
+    crate::data::dicom::tests::files().into_iter().map(|(_, bytes)| bytes.to_vec()).collect()
+}
+
 /// Runs `rounds` mutations of a table and of two manifests; `(accepted, refused)`.
 fn tables(rounds: usize) -> (usize, usize) {
     let table: &[u8] =
@@ -243,6 +248,15 @@ fn mutated_images_never_panic_and_stay_within_their_memory() {
     assert!(reasons.len() > 12, "the mutations reach many checks: {reasons:?}");
 }
 
+#[cfg(feature = "dicom")]
+#[test]
+fn mutated_dicom_never_panics_and_stays_within_its_memory() {
+    let ((accepted, refused), reasons) = images(&dicom(), 400);
+    assert!(accepted > 500 && refused > 500, "accepted {accepted}, refused {refused}");
+    assert!(reasons.len() > 20, "the mutations reach many checks: {reasons:?}");
+    assert!(!reasons.iter().any(|r| r.contains("Nobody") || r.contains("NOBODY")), "{reasons:?}");
+}
+
 #[test]
 fn mutated_tables_and_manifests_never_panic() {
     let (accepted, refused) = tables(600);
@@ -255,5 +269,10 @@ fn mutated_files_for_long() {
     let rounds = std::env::var("RADIOGRAD_FUZZ").ok().and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let (counts, reasons) = images(&png_and_jpeg(), rounds);
     eprintln!("images accepted and refused: {counts:?}, {} reasons", reasons.len());
+    #[cfg(feature = "dicom")]
+    {
+        let (counts, reasons) = images(&dicom(), rounds);
+        eprintln!("DICOM accepted and refused: {counts:?}, {} reasons", reasons.len());
+    }
     eprintln!("tables accepted and refused: {:?}", tables(rounds / 4));
 }

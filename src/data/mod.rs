@@ -10,6 +10,8 @@ pub mod collections;
 pub mod decode;
 pub mod detl;
 pub mod detl_split;
+#[cfg(feature = "dicom")]
+mod dicom;
 pub mod division;
 pub mod fold_file;
 pub mod folder;

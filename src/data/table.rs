@@ -376,9 +376,10 @@ impl Listings {
     }
 }
 
-/// Whether files with this extension are taken for images when a folder is listed.
+/// Whether files with this extension are taken for images when a folder is listed. DICOM files are, with or without the
+/// feature `dicom`: a message that it is missing helps more than a folder that seems empty.
 pub(crate) fn is_image_extension(ext: &str) -> bool {
-    ["png", "jpg", "jpeg"].iter().any(|e| ext.eq_ignore_ascii_case(e))
+    ["png", "jpg", "jpeg", "dcm"].iter().any(|e| ext.eq_ignore_ascii_case(e))
 }
 
 #[cfg(test)]

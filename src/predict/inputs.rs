@@ -1,12 +1,10 @@
 //! Which image files are meant: files as named, folders with all that is in and below them.
 
+use crate::data::table::is_image_extension;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// What image files are called.
-const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
-
-/// The files that `paths` name: a file whatever it is called, of a folder every PNG and JPEG below it by name. Links to folders
+/// The files that `paths` name: a file whatever it is called, of a folder every PNG, JPEG and DICOM file below it by name. Links to folders
 /// inside a folder are not followed: they may go round in circles.
 ///
 /// # Errors
@@ -22,7 +20,10 @@ pub fn images(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let before = all.len();
         walk(path, &mut all)?;
         if all.len() == before {
-            return Err(Error::Data(format!("{}: no PNG or JPEG file in this folder or below it", path.display())));
+            return Err(Error::Data(format!(
+                "{}: no PNG, JPEG or DICOM file in this folder or below it",
+                path.display()
+            )));
         }
     }
     Ok(all)
@@ -36,10 +37,9 @@ fn walk(dir: &Path, all: &mut Vec<PathBuf>) -> Result<()> {
     for entry in entries {
         let path = entry.path();
         let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
         if is_dir {
             walk(&path, all)?;
-        } else if EXTENSIONS.contains(&extension.as_str()) {
+        } else if path.extension().and_then(|e| e.to_str()).is_some_and(is_image_extension) {
             all.push(path);
         }
     }

@@ -6,7 +6,7 @@
 //! file's bytes, which are read and hashed each time.
 
 use crate::data::audit::look::SIDE;
-use crate::data::decode::{Plane, decode};
+use crate::data::decode::{Plane, decode, format_name};
 use crate::data::pack::{Entry, Kind, Packs};
 use crate::data::planes::{PREPROCESSING, read_image};
 use crate::data::resize::resize;
@@ -33,7 +33,7 @@ pub struct Seen {
     pub pixels: [u8; 32],
     /// Width and height in pixels, after the EXIF orientation.
     pub size: (u32, u32),
-    /// "PNG" or "JPEG", by the first bytes.
+    /// "PNG", "JPEG" or "DICOM", by the first bytes.
     pub format: &'static str,
     /// `[SIDE, SIDE]` in [0, 1], resized with antialias, aspect not kept.
     pub thumb: Vec<f32>,
@@ -111,7 +111,7 @@ fn read_one(path: &Path, packs: Option<&Packs>) -> (Result<Seen, Bad>, bool) {
         Err(reason) => return (Err(Bad { file: None, reason }), false),
     };
     let file: [u8; 32] = Sha256::digest(&bytes).into();
-    let format = if bytes.starts_with(&[0x89]) { "PNG" } else { "JPEG" };
+    let format = format_name(&bytes, path);
     let blank = Seen {
         bytes: bytes.len() as u64,
         file,
