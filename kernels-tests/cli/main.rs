@@ -4,6 +4,7 @@ mod bad_input;
 mod data;
 mod predict;
 mod summary;
+mod synthesize;
 
 use radiograd::models::Network;
 use radiograd::weights::{self, Card, Scaling};
