@@ -16,7 +16,7 @@ pub use recipes_norm::*;
 
 use crate::graph::shape::Shape;
 use crate::graph::{Graph, Tensor};
-use crate::ops::{BinaryCrossEntropy, Border, Colors, Smoothing, Window};
+use crate::ops::{Augment, BinaryCrossEntropy, Border, Colors, Smoothing, Window};
 
 /// Which random numbers an input holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub enum Kind {
     Positive,
     /// Uniform in ± this, and no derivative is taken: an operation for pictures, or numbers that are given.
     Fixed(f32),
+    /// Rows of [`crate::ops::WARP`] numbers for augmentation: uniform in ±1, the key's whole and below 2¹⁶.
+    Warp,
     /// Random integers below 2²⁰: seeds and counters.
     Words,
     /// Labels below `classes`; with `padding`, every third is `classes` or more and marks padding of the batch.
@@ -117,6 +119,10 @@ pub struct Case {
     /// Whether it stands for a shape of a published network.
     pub bench: bool,
 }
+
+/// All that can happen to an image.
+const EVERYTHING: Augment =
+    Augment { border: Border::Nearest, saturation: true, noise: true, salt_pepper: Some([-2.0, 2.0]) };
 
 /// Every case that `radiograd selftest` and the tests run.
 pub fn table() -> Vec<Case> {
@@ -258,6 +264,14 @@ pub fn table() -> Vec<Case> {
         overlay(1, 3, 33, Colors::Jet),
         augment([3, 1, 17, 13], Border::Nearest),
         augment([2, 5, 7, 3], Border::Constant(2.0)),
+        augment([1, 1, 1, 1], Border::Reflect),
+        augment([2, 3, 17, 7], Border::Reflect),
+        augment([2, 1, 13, 33], Augment { noise: true, ..Border::Reflect.into() }),
+        augment([3, 3, 7, 17], Augment { saturation: true, ..Border::Constant(2.0).into() }),
+        augment([2, 5, 3, 7], Augment { noise: true, salt_pepper: Some([-2.0, 2.0]), ..Border::Constant(1.0).into() }),
+        augment([3, 1, 7, 33], Augment { salt_pepper: Some([0.0, 1.0]), ..Border::Nearest.into() }),
+        augment([2, 3, 17, 13], Augment { border: Border::Reflect, ..EVERYTHING }),
+        augment([3, 1, 17, 13], EVERYTHING),
         fill(1),
         fill(7),
         softmax(1, 2, 1.0),
@@ -316,6 +330,10 @@ pub fn bench_table() -> Vec<Case> {
         bias([16, 64, 128, 128]),
         max_pool([16, 64, 128, 128], Window::square(2)),
         softmax(256, 1000, 4.0),
+        augment([16, 1, 224, 224], Border::Nearest),
+        augment([16, 1, 224, 224], EVERYTHING),
+        augment([16, 3, 224, 224], Border::Nearest),
+        augment([16, 3, 224, 224], EVERYTHING),
     ];
     all.iter_mut().for_each(|c| c.bench = true);
     all.extend(detl(16, 64, Relu));

@@ -466,6 +466,6 @@ fn schedule(f: &Fixture) -> Outcome {
     };
     let epochs = f.get("outputs")["lr"]["shape"][0].as_u64().unwrap_or(0) as usize;
     let mut report = Report::default();
-    report.take(f, "outputs", "lr", &(0..epochs).map(|e| schedule.rate(e)).collect::<Vec<_>>());
+    report.take(f, "outputs", "lr", &(0..epochs).map(|e| schedule.rate(e, &[])).collect::<Vec<_>>());
     Outcome::Compared(report)
 }

@@ -3,7 +3,7 @@
 use super::recipes::{boxed, image, input};
 use super::{Bound, Case, Kind};
 use crate::graph::shape::Shape;
-use crate::ops::{Border, CamMap, CamPlusWeights, CamProduct, Colors, Fill, Overlay};
+use crate::ops::{Augment, Border, CamMap, CamPlusWeights, CamProduct, Colors, Fill, Overlay, WARP};
 
 /// A bias by itself.
 pub fn bias(x: [usize; 4]) -> Case {
@@ -240,18 +240,34 @@ pub fn overlay(n: usize, h: usize, w: usize, colors: Colors) -> Case {
     }
 }
 
-/// Augmentation with arbitrary maps (far more than a rotation; half of what they show is outside).
-pub fn augment(x: [usize; 4], border: Border) -> Case {
-    let [n, c, h, w] = x;
+/// Augmentation with arbitrary maps (far more than a rotation; half of what they show is outside), and with everything else
+/// that `how` asks for.
+pub fn augment(x: [usize; 4], how: impl Into<Augment>) -> Case {
+    let ([n, c, h, w], how) = (x, how.into());
     let reach = (h + w + 1) as f64;
+    let stages = [(how.saturation, " saturation"), (how.noise, " noise"), (how.salt_pepper.is_some(), " salt")];
+    let stages: String = stages.iter().filter(|s| s.0).map(|s| s.1).collect();
+    // Positions up to h + w + 1 with three roundings each; along each axis values change by at most 2 a pixel (3 to a border
+    // of 2); then ten roundings of numbers up to 3.
+    let mut bound = 2.0 * 3.0 * 3.0 * reach + 30.0;
+    if how.border == Border::Reflect {
+        // Folding a position: a product, a difference.
+        bound += 2.0 * 3.0 * 3.0 * reach;
+    }
+    if how.saturation {
+        // Values up to 3 from one another by 6: each error three times, and six roundings of numbers up to 9.
+        bound = 3.0 * bound + 54.0;
+    }
+    if how.noise {
+        // The normal number is exact: a product up to 4.6 and a sum up to 14.
+        bound += 19.0;
+    }
     Case {
-        name: format!("augment n{n} c{c} {h}x{w} {border:?}").to_lowercase(),
+        name: format!("augment n{n} c{c} {h}x{w} {:?}{stages}", how.border).to_lowercase(),
         family: "augment",
-        inputs: vec![image(x, Kind::Fixed(1.0)), input("warp", Shape::flat(n * crate::ops::WARP), Kind::Fixed(1.0))],
-        build: boxed(move |_, t| vec![t[0].augment(t[1], border)]),
-        // Positions up to h + w + 1 with three roundings each; along each axis values change by at most 2 a pixel (3 to a
-        // border of 2); then ten roundings of numbers up to 3.
-        bound: Bound::Absolute { forward: 2.0 * 3.0 * 3.0 * reach + 30.0, backward: 0.0 },
+        inputs: vec![image(x, Kind::Fixed(1.0)), input("warp", Shape::flat(n * WARP), Kind::Warp)],
+        build: boxed(move |_, t| vec![t[0].augment(t[1], how)]),
+        bound: Bound::Absolute { forward: bound, backward: 0.0 },
         bench: false,
     }
 }

@@ -29,8 +29,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Views of each image that are computed when the base is frozen and images are to be augmented.
-const AUGMENT: AugmentOptions =
-    AugmentOptions { rotation_degrees: 10.0, scale: 0.1, shift: 0.05, mirror: true, brightness: 0.05, contrast: 0.0 };
+const AUGMENT: AugmentOptions = AugmentOptions::DETL;
 
 /// Images that are explained, the first of the validation part.
 const EXPLAINED: usize = 3;
@@ -148,7 +147,7 @@ fn one(o: &Options, gpu: &Gpu, network: Network, cohort: &Cohort) -> Result<Row>
     } else {
         (whole()?, None)
     };
-    if done.interrupted {
+    if done.interrupted() {
         return Err(Error::Interrupted("interrupted; --resume goes on from the checkpoint in --out".into()));
     }
     let mean = |f: &Fit| f.history.iter().map(|r| r.seconds).sum::<f64>() / f.history.len().max(1) as f64;

@@ -65,6 +65,31 @@ fn a_clean_set_passes_and_nothing_names_its_files() {
     assert_eq!(code, 0, "{err}");
     let sheet = image::open(d.join("sheet.png")).unwrap();
     assert!(out.contains(&format!("{} x {} pixels, 2 of 2 classes", sheet.width(), sheet.height())), "{out}");
+    // Two images a class, each in a row with three views.
+    let views = [
+        "preview",
+        "--out",
+        "views.png",
+        "--each",
+        "2",
+        "--side",
+        "32",
+        "--augment",
+        "zhong,fill=reflect",
+        "--views",
+        "3",
+    ];
+    let (code, out, err) = data(d, &[&views[..], &["--json"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let expected = "mirror,crop=0.1,contrast=0.1,brightness=0.1,saturation=0.1,fill=reflect";
+    assert_eq!(json(&out)["augment"]["text"].as_str(), Some(expected));
+    // Four rows of images in place of two of classes.
+    let views = image::open(d.join("views.png")).unwrap();
+    assert!(views.height() > sheet.height() + 2 * 32, "{} and {}", views.height(), sheet.height());
+    let (code, _, err) = data(d, &["preview", "--out", "views.png", "--augment", "zhnog"]);
+    assert!(code == 2 && err.contains("did you mean 'zhong'"), "{err}");
+    let (code, _, err) = data(d, &["preview", "--out", "views.png", "--views", "3"]);
+    assert!(code == 2 && err.contains("--augment"), "{err}");
 }
 
 #[test]

@@ -39,14 +39,15 @@ pub struct Plane {
 /// larger than [`MAX_PIXELS`].
 pub fn decode(bytes: &[u8], name: &Path) -> Result<Plane> {
     // A decoder that panics on hostile bytes is still only a bad file: it must not end a run of hours.
-    match std::panic::catch_unwind(|| decode_inner(bytes)) {
+    match std::panic::catch_unwind(|| decode_inner(bytes, name)) {
         Ok(Ok(plane)) => Ok(plane),
         Ok(Err(reason)) => Err(Error::format(name, reason)),
         Err(_) => Err(Error::format(name, "damaged: the decoder failed on it")),
     }
 }
 
-fn decode_inner(bytes: &[u8]) -> Result<Plane, String> {
+/// As [`decode`], with the bare reason.
+pub(crate) fn decode_inner(bytes: &[u8], _name: &Path) -> Result<Plane, String> {
     let format = sniff(bytes)?;
     if format == ImageFormat::Jpeg {
         jpeg_complete(bytes)?;
@@ -244,7 +245,7 @@ pub(crate) mod tests {
         out
     }
 
-    fn crc32(bytes: &[u8]) -> u32 {
+    pub(crate) fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0u32, |c, &b| {
             (0..8).fold(c ^ u32::from(b), |c, _| if c & 1 == 1 { c >> 1 ^ 0xedb8_8320 } else { c >> 1 })
         })
@@ -350,7 +351,7 @@ pub(crate) mod tests {
                     bytes[at] = rng.next_u32() as u8;
                 }
                 // The inner function, without the net below it: a panic of a decoder would fail the test.
-                if let Ok(p) = decode_inner(&bytes) {
+                if let Ok(p) = decode_inner(&bytes, Path::new("a")) {
                     assert_eq!(p.data.len(), p.width * p.height);
                     assert!(p.data.iter().all(|v| (0.0..=1.0).contains(v)));
                 }
@@ -363,7 +364,7 @@ pub(crate) mod tests {
                 let magic: &[u8] = if n % 2 == 0 { b"\x89PNG\r\n\x1a\n" } else { b"\xff\xd8\xff\xe0" };
                 bytes[..magic.len()].copy_from_slice(magic);
             }
-            assert!(decode_inner(&bytes).is_err());
+            assert!(decode_inner(&bytes, Path::new("a")).is_err());
         }
     }
 }

@@ -11,7 +11,7 @@ mod tests;
 use crate::data::folder;
 use crate::data::manifest_read::{read_table, read_tree};
 use crate::data::table::{Dataset, Origin};
-use crate::data::text::Encoding;
+use crate::data::text::{Encoding, MAX_MANIFEST_BYTES, read_at_most};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashSet};
@@ -243,7 +243,7 @@ impl Manifest {
 }
 
 fn parse(path: &Path) -> Result<Manifest> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path, "cannot read"))?;
+    let text = String::from_utf8(read_at_most(path, MAX_MANIFEST_BYTES)?).map_err(|e| Error::format(path, e))?;
     let m: Manifest = toml::from_str(&text).map_err(|e| Error::format(path, e))?;
     let given = [m.table.is_some(), !m.tree.is_empty(), !m.part.is_empty()];
     if m.format != FORMAT {

@@ -6,9 +6,8 @@
 //! takes a tenth of the time that decoding small JPEGs takes. No path, patient or label is in
 //! the cache, only hashes and planes.
 
-use crate::data::decode::{Plane, decode};
 use crate::data::pack::{Entry, Kind, Packs};
-use crate::data::resize::{MAX_SIDE, resize};
+pub use crate::data::preprocessing::{PREPROCESSING, Preprocessing};
 use crate::error::{Error, Result};
 use crate::files::hex;
 use rayon::prelude::*;
@@ -16,17 +15,14 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What happens to an image before the network sees it; hashed into the cache keys and written into weight files.
-/// Any change of decode or resize that moves a value must change it.
-pub const PREPROCESSING: &str = "radiograd-pre-1: gray by BT.601, EXIF orientation, bilinear with antialias to a square \
-                                 (aspect not kept), scaled to [0, 1]";
-
 /// Images that are decoded before a cache pack is written: an interrupted run keeps what it has.
 const CHUNK: usize = 2048;
 
 /// How images are loaded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadOptions<'a> {
+    /// How a decoded image becomes a square; part of the cache's key.
+    pub preprocessing: Preprocessing,
     /// Damaged images are listed in [`Planes::bad`] instead of being an error.
     pub skip_bad: bool,
     /// Folder of the cache; none means no cache.
@@ -42,6 +38,8 @@ pub struct LoadOptions<'a> {
 pub struct Planes {
     /// Side in pixels.
     pub side: usize,
+    /// How they were made.
+    pub preprocessing: Preprocessing,
     /// `[n, side, side]` in `[0, 1]`; NaN for images in `bad`, so that using one by mistake is noticed.
     pub data: Vec<f32>,
     /// Stored `(width, height)` of each file, after orientation; `(0, 0)` for images in `bad`.
@@ -80,7 +78,7 @@ impl Planes {
     /// When a position is out of range.
     pub fn digest(&self, items: &[(usize, usize)]) -> String {
         let mut h = Sha256::new();
-        h.update(PREPROCESSING.as_bytes());
+        h.update(self.preprocessing.words());
         h.update((self.side as u64).to_le_bytes());
         for &(i, class) in items {
             h.update((class as u64).to_le_bytes());
@@ -94,22 +92,21 @@ pub(crate) fn le_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-fn key(side: usize, bytes: &[u8]) -> [u8; 32] {
+fn key(how: Preprocessing, side: usize, bytes: &[u8]) -> [u8; 32] {
     let mut h = Sha256::new();
-    h.update(PREPROCESSING.as_bytes());
+    h.update(how.words());
     h.update((side as u64).to_le_bytes());
     h.update(bytes);
     h.finalize().into()
 }
 
-/// One image to a plane of `side` x `side` and its stored size: exactly what [`load_planes`] does, for one file in
-/// memory. `name` is for messages.
+/// One image to a plane of `side` x `side` and its stored size by the default [`Preprocessing`], for one file in memory.
+/// `name` is for messages.
 ///
 /// # Errors
-/// As [`decode`] and [`resize`].
+/// As [`Preprocessing::apply`].
 pub fn preprocess(bytes: &[u8], name: &Path, side: usize) -> Result<(Vec<f32>, (u32, u32))> {
-    let plane: Plane = decode(bytes, name)?;
-    Ok((resize(&plane, side)?, (plane.width as u32, plane.height as u32)))
+    Preprocessing::default().apply(bytes, name, side)
 }
 
 /// Loads `files` (relative to `root`) as planes of `side` x `side`.
@@ -119,11 +116,10 @@ pub fn preprocess(bytes: &[u8], name: &Path, side: usize) -> Result<(Vec<f32>, (
 /// [`Error::Format`] that names the first damaged or missing image and how many there are; [`Error::Data`] when no image
 /// is left; [`Error::Io`] when the cache cannot be written; [`Error::Interrupted`].
 pub fn load_planes(root: &Path, files: &[PathBuf], side: usize, options: &LoadOptions) -> Result<Planes> {
-    if side == 0 || side > MAX_SIDE {
-        return Err(Error::Usage(format!("image side {side}: 1 to {MAX_SIDE} is possible")));
-    }
+    let preprocessing = options.preprocessing;
+    preprocessing.check(side)?;
     let area = side * side;
-    let mut out = Planes { side, sizes: vec![(0, 0); files.len()], ..Planes::default() };
+    let mut out = Planes { side, preprocessing, sizes: vec![(0, 0); files.len()], ..Planes::default() };
     let values = files.len() * area;
     out.data.try_reserve_exact(values).map_err(|_| {
         Error::Memory(format!("{} images of {side} x {side} need {} MB of memory", files.len(), values * 4 / 1_000_000))
@@ -151,7 +147,7 @@ pub fn load_planes(root: &Path, files: &[PathBuf], side: usize, options: &LoadOp
                 if options.cancel.is_some_and(|c| c.load(Ordering::Relaxed)) {
                     return Outcome::Cancelled;
                 }
-                let outcome = load_one(root, name, side, plane, lookup);
+                let outcome = load_one(root, name, (preprocessing, side), plane, lookup);
                 bar.inc(1);
                 outcome
             })
@@ -212,12 +208,18 @@ enum Outcome {
     Cancelled,
 }
 
-fn load_one(root: &Path, name: &Path, side: usize, plane: &mut [f32], packs: Option<&Packs>) -> Outcome {
+fn load_one(
+    root: &Path,
+    name: &Path,
+    (how, side): (Preprocessing, usize),
+    plane: &mut [f32],
+    packs: Option<&Packs>,
+) -> Outcome {
     let bytes = match read_image(&root.join(name)) {
         Ok(b) => b,
         Err(e) => return Outcome::Bad(e),
     };
-    let key = key(side, &bytes);
+    let key = key(how, side, &bytes);
     let mut repaired = false;
     if let Some(packs) = packs {
         match packs.get(&key, plane) {
@@ -226,7 +228,7 @@ fn load_one(root: &Path, name: &Path, side: usize, plane: &mut [f32], packs: Opt
             Err(_) => repaired = true, // unreadable or wrong checksum: as if it were not there
         }
     }
-    match preprocess(&bytes, name, side) {
+    match how.apply(&bytes, name, side) {
         Ok((values, size)) => {
             plane.copy_from_slice(&values);
             Outcome::Decoded { key, size, repaired }
@@ -303,6 +305,33 @@ mod tests {
     }
 
     #[test]
+    fn each_preprocessing_has_its_own_cache_entries_and_digest() {
+        use crate::data::resize::Resize;
+        let (dir, files) = folder(2);
+        let cache = dir.path().join("cache");
+        let items = [(0, 0), (1, 1)];
+        let mut digests = std::collections::HashSet::new();
+        for resize in Resize::ALL {
+            for cut in [0, 3] {
+                let preprocessing = Preprocessing { resize, cut };
+                let options = LoadOptions { cache_dir: Some(&cache), preprocessing, ..LoadOptions::default() };
+                let cold = load_planes(dir.path(), &files, 16, &options).unwrap();
+                let warm = load_planes(dir.path(), &files, 16, &options).unwrap();
+                assert_eq!((cold.from_cache, warm.from_cache), (0, 2), "{preprocessing:?}");
+                assert_eq!(cold.data, warm.data);
+                assert!(digests.insert(warm.digest(&items)));
+            }
+        }
+        // The key of the default as it was before there was a choice, so that caches of then are found.
+        let bytes = std::fs::read(dir.path().join(&files[0])).unwrap();
+        let mut h = Sha256::new();
+        h.update(PREPROCESSING.as_bytes());
+        h.update(16u64.to_le_bytes());
+        h.update(&bytes);
+        assert_eq!(key(Preprocessing::default(), 16, &bytes)[..], h.finalize()[..]);
+    }
+
+    #[test]
     fn damaged_cache_entries_are_found_and_made_anew() {
         let (dir, files) = folder(5);
         let cache = dir.path().join("cache");
@@ -350,8 +379,59 @@ mod tests {
         assert!(p.plane(2).iter().all(|v| v.is_nan()) && p.plane(3).iter().all(|v| (0.0..=1.0).contains(v)));
         assert!(load_planes(dir.path(), &files[4..], 16, &skip).unwrap_err().to_string().contains("none of 2 images"));
         assert_eq!(load_planes(dir.path(), &files, 0, &skip).unwrap_err().exit_code(), 2);
+        let wide = LoadOptions { preprocessing: Preprocessing { cut: 4096, ..Default::default() }, ..skip };
+        assert_eq!(load_planes(dir.path(), &files, 16, &wide).unwrap_err().exit_code(), 2);
         let stop = AtomicBool::new(true);
         let options = LoadOptions { cancel: Some(&stop), ..LoadOptions::default() };
         assert_eq!(load_planes(dir.path(), &files, 16, &options).unwrap_err().exit_code(), 130);
+    }
+
+    #[test]
+    fn hostile_and_unusual_files_are_counted_by_name() {
+        let (dir, mut files) = folder(1);
+        let d = dir.path();
+        let good = std::fs::read(d.join(&files[0])).unwrap();
+        let put = |files: &mut Vec<PathBuf>, name: &str, bytes: &[u8]| {
+            std::fs::write(d.join(name), bytes).unwrap();
+            files.push(name.into());
+        };
+        let lossy = jpeg(&DynamicImage::ImageLuma8(gray(40, 30)));
+        for k in 1..7 {
+            put(&mut files, &format!("cut{k}.png"), &good[..good.len() * k / 7]);
+            put(&mut files, &format!("cut{k}.jpg"), &lossy[..lossy.len() * k / 7]);
+        }
+        put(&mut files, "zero.png", b"");
+        put(&mut files, "one.png", &png(&DynamicImage::ImageLuma8(gray(1, 1))));
+        put(&mut files, "table.png", b"file,finding\n");
+        #[cfg(unix)]
+        for (name, to) in [("loop.png", "loop.png"), ("dangling.png", "nowhere"), ("zero_device.png", "/dev/zero")] {
+            std::os::unix::fs::symlink(to, d.join(name)).unwrap();
+            files.push(name.into());
+        }
+        put(&mut files, "large.png", &png(&DynamicImage::ImageLuma8(gray(5000, 4000))));
+        let p = load_planes(d, &files, 16, &LoadOptions { skip_bad: true, ..LoadOptions::default() }).unwrap();
+        assert_eq!(p.bad.len(), files.len() - 2, "the first and the last are images: {:?}", p.bad);
+        assert_eq!((p.sizes[0], *p.sizes.last().unwrap()), ((20, 30), (5000, 4000)));
+        let reason = |name: &str| {
+            let bad = p.bad.iter().find(|(i, _)| files[*i] == Path::new(name));
+            bad.map_or("not there", |(_, reason)| reason)
+        };
+        for (name, needle) in [
+            ("cut3.png", "damaged PNG"),
+            ("cut3.jpg", "truncated JPEG"),
+            ("zero.png", "empty file"),
+            ("one.png", "1 x 1 pixels; at least 8 x 8"),
+            ("table.png", "neither PNG nor JPEG"),
+            #[cfg(unix)]
+            ("loop.png", "cannot read"),
+            #[cfg(unix)]
+            ("dangling.png", "cannot read"),
+            #[cfg(unix)]
+            ("zero_device.png", "not a file"),
+        ] {
+            assert!(reason(name).contains(needle), "{name}: {}", reason(name));
+            let e = load_planes(d, &[PathBuf::from(name)], 16, &LoadOptions::default()).unwrap_err();
+            assert!(e.to_string().starts_with(name) && e.exit_code() == 5, "{e}");
+        }
     }
 }

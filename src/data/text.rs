@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
 /// How the bytes of a CSV file become text.
@@ -14,6 +15,33 @@ pub enum Encoding {
     /// ISO 8859-1: every byte is the code point of the same number, so nothing can fail.
     #[serde(rename = "latin-1")]
     Latin1,
+}
+
+/// Most bytes of a table that are read; CheXpert's of 224,000 images has some 20 MB.
+pub const MAX_TABLE_BYTES: u64 = 256 << 20;
+/// Most cells of a table, those that are added to short rows included: each takes at least 24 bytes of memory.
+pub const MAX_CELLS: usize = 50_000_000;
+/// Most bytes of a manifest that are read.
+pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// The bytes of a file that people wrote or downloaded.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read; [`Error::Format`] when it is no file (a named pipe would block for ever) or has
+/// more than `most` bytes.
+pub fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let meta = std::fs::metadata(path).map_err(Error::io(path, "cannot read"))?;
+    if !meta.is_file() {
+        return Err(Error::format(path, "not a file"));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(Error::io(path, "cannot read"))?;
+    // Files of /proc say that they are empty, and a file may grow: the length that is read is what counts.
+    file.take(most + 1).read_to_end(&mut bytes).map_err(Error::io(path, "cannot read"))?;
+    if bytes.len() as u64 > most {
+        return Err(Error::format(path, format!("more than {} MB; this is the most that is read", most >> 20)));
+    }
+    Ok(bytes)
 }
 
 /// A CSV file in memory: named columns, and rows of trimmed cells.
@@ -31,10 +59,22 @@ impl Csv {
     /// Reads a whole table with a header line.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read; [`Error::Format`] when it is empty, not in the stated encoding, or has
-    /// rows of another width than the header (their number and the first line are named; extra *empty* cells are fine).
+    /// [`Error::Io`] when the file cannot be read; [`Error::Format`] when it is larger than [`MAX_TABLE_BYTES`] or as
+    /// [`Csv::parse`].
     pub fn read(path: &Path, encoding: Encoding) -> Result<Csv> {
-        let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read"))?;
+        Csv::parse(path, &read_at_most(path, MAX_TABLE_BYTES)?, encoding)
+    }
+
+    /// Reads the bytes of a table; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when it is empty, not in the stated encoding, has more than [`MAX_CELLS`] cells or rows of another
+    /// width than the header (their number and the first line are named; extra *empty* cells are fine).
+    pub fn parse(path: &Path, bytes: &[u8], encoding: Encoding) -> Result<Csv> {
+        Csv::parse_at_most(path, bytes, encoding, MAX_CELLS)
+    }
+
+    fn parse_at_most(path: &Path, bytes: &[u8], encoding: Encoding, cells: usize) -> Result<Csv> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let text = match encoding {
             Encoding::Latin1 => bytes.iter().map(|&b| char::from(b)).collect(),
@@ -56,6 +96,9 @@ impl Csv {
         let (mut odd, mut first) = (0, String::new());
         for record in reader.records() {
             let record = record.map_err(|e| Error::format(path, e))?;
+            if (rows.len() + 1) * columns.len().max(record.len()) > cells {
+                return Err(Error::format(path, format!("more than {cells} cells; this is the most that is read")));
+            }
             let mut row: Vec<String> = record.iter().map(str::to_string).collect();
             while row.len() > columns.len() && row.last().is_some_and(String::is_empty) {
                 row.pop();
@@ -201,6 +244,23 @@ mod tests {
             assert!(e.to_string().contains(needle) && e.exit_code() == 5, "{e}");
         }
         assert_eq!(Csv::read(Path::new("/nowhere/t.csv"), Encoding::Utf8).unwrap_err().exit_code(), 1);
+    }
+
+    #[test]
+    fn files_have_limits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv");
+        std::fs::write(&path, "12345678").unwrap();
+        assert_eq!(read_at_most(&path, 8).unwrap(), b"12345678");
+        let e = read_at_most(&path, 7).unwrap_err();
+        assert!(e.to_string().contains("t.csv: more than") && e.exit_code() == 5, "{e}");
+        assert!(read_at_most(dir.path(), 7).unwrap_err().to_string().contains("not a file"));
+        // A header of empty names makes every short row as long as itself: 1.2 kB of text, 100,100 cells.
+        let bomb = format!("a{}\n{}", ",".repeat(1000), "1\n".repeat(100));
+        let parse = |cells| Csv::parse_at_most(&path, bomb.as_bytes(), Encoding::Utf8, cells);
+        assert_eq!(parse(100_100).unwrap().rows.len(), 100);
+        let e = parse(100_099).unwrap_err();
+        assert!(e.to_string().contains("more than 100099 cells"), "{e}");
     }
 
     #[test]

@@ -19,6 +19,12 @@ pub enum Method {
     StudentT,
     /// Student's t interval of the mean of paired differences.
     PairedT,
+    /// Normal interval of an area under the ROC curve with DeLong's variance ([`crate::eval::roc`]).
+    DeLong,
+    /// Percentiles of resamples of whole patients ([`crate::eval::bootstrap`]).
+    ClusteredBootstrap,
+    /// Estimate and multiples of its standard error, as of a regression's coefficient.
+    Wald,
 }
 
 impl std::fmt::Display for Method {
@@ -28,6 +34,9 @@ impl std::fmt::Display for Method {
             Method::ClopperPearson => "Clopper-Pearson",
             Method::StudentT => "Student's t",
             Method::PairedT => "paired t",
+            Method::DeLong => "DeLong",
+            Method::ClusteredBootstrap => "patient-clustered bootstrap",
+            Method::Wald => "Wald",
         })
     }
 }
@@ -50,6 +59,65 @@ impl Interval {
     pub fn contains(&self, x: f64) -> bool {
         self.low <= x && x <= self.high
     }
+}
+
+/// Which interval a proportion gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proportion {
+    /// [`wilson`].
+    #[default]
+    Wilson,
+    /// [`clopper_pearson`].
+    ClopperPearson,
+}
+
+impl Proportion {
+    /// "Wilson" or "Clopper-Pearson".
+    pub fn name(self) -> String {
+        match self {
+            Proportion::Wilson => Method::Wilson.to_string(),
+            Proportion::ClopperPearson => Method::ClopperPearson.to_string(),
+        }
+    }
+
+    /// The interval for `successes` of `trials`; `None` without trials.
+    ///
+    /// # Panics
+    /// When `successes > trials` or `level` is not between 0 and 1.
+    #[track_caller]
+    pub fn interval(self, successes: u64, trials: u64, level: f64) -> Option<Interval> {
+        match self {
+            Proportion::Wilson => wilson(successes, trials, level),
+            Proportion::ClopperPearson => clopper_pearson(successes, trials, level),
+        }
+    }
+}
+
+/// `estimate` and its standard error as an interval by the normal distribution; `None` when the error is 0 (an interval
+/// without width would claim a certainty that there is not) or not finite.
+///
+/// # Panics
+/// When `level` is not between 0 and 1.
+#[track_caller]
+pub fn normal_interval(estimate: f64, error: f64, level: f64, method: Method) -> Option<Interval> {
+    check(0, 0, level);
+    let half = normal_quantile(0.5 + 0.5 * level) * error;
+    (error > 0.0 && half.is_finite()).then(|| Interval { low: estimate - half, high: estimate + half, level, method })
+}
+
+/// Two-sided p value of a standard normal `z`.
+pub fn normal_p_value(z: f64) -> f64 {
+    // statrs' cdf loses the far tail to cancellation; its erfc does not.
+    statrs::function::erf::erfc(z.abs() / std::f64::consts::SQRT_2)
+}
+
+/// Upper tail of the chi-squared distribution with `degrees` degrees of freedom at `x`.
+pub fn chi_squared_p_value(x: f64, degrees: usize) -> f64 {
+    if x <= 0.0 || degrees == 0 {
+        return 1.0;
+    }
+    statrs::function::gamma::gamma_ur(0.5 * degrees as f64, 0.5 * x)
 }
 
 /// Wilson's score interval for `successes` of `trials`, without continuity correction; `None` without trials.
@@ -267,6 +335,25 @@ mod tests {
         close(d.p_value.unwrap(), 0.2835110642276414);
         assert!(d.interval.contains(0.0));
         assert_eq!(d.interval.method, Method::PairedT);
+    }
+
+    #[test]
+    fn tails_agree_with_scipy() {
+        // scipy.stats.norm.sf and chi2.sf
+        for (z, want) in
+            [(0.0, 1.0), (1.5, 0.133614402537716), (-3.0, 0.002699796063260189), (9.0, 2.257176811907681e-19)]
+        {
+            assert!((normal_p_value(z) / want - 1.0).abs() < 1e-9, "{z}: {}", normal_p_value(z));
+        }
+        for (x, degrees, want) in
+            [(3.841458820694124, 1, 0.05), (1.0, 3, 0.8012519569012009), (60.0, 2, 9.357622968840175e-14)]
+        {
+            let got = chi_squared_p_value(x, degrees);
+            assert!((got / want - 1.0).abs() < 1e-9, "{x}: {got}");
+        }
+        assert_eq!(normal_interval(0.5, 0.0, 0.95, Method::Wald), None);
+        let i = normal_interval(1.0, 2.0, 0.95, Method::Wald).unwrap();
+        close(i.high, 4.919927969080108);
     }
 
     #[test]

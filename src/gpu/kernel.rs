@@ -123,6 +123,7 @@ pub fn prelude(name: &str) -> Option<&'static str> {
         "conv_params",
         "elementwise",
         "grid",
+        "normal",
         "philox",
         "pixels",
         "quad",

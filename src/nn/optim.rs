@@ -407,44 +407,6 @@ impl Update for Optimizer {
     }
 }
 
-/// The learning rate of an epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Schedule {
-    /// Always the same.
-    Constant {
-        /// Learning rate.
-        lr: f64,
-    },
-    /// lr(e) = min + (max − min) (1 + cos(π e / epochs)) / 2, e from 0 (Loshchilov & Hutter, arXiv:1608.03983).
-    Cosine {
-        /// At the start.
-        max: f64,
-        /// At the end.
-        min: f64,
-        /// Length.
-        epochs: usize,
-    },
-    /// Zhong's three stages: `rates[0]` for 3 epochs, `rates[1]` to epoch 6, then `rates[2]`.
-    ThreeStage {
-        /// The three rates.
-        rates: [f64; 3],
-    },
-}
-
-impl Schedule {
-    /// The learning rate of `epoch`, counted from 0.
-    pub fn rate(self, epoch: usize) -> f64 {
-        match self {
-            Schedule::Constant { lr } => lr,
-            Schedule::Cosine { max, min, epochs } => {
-                let part = epoch as f64 / epochs.max(1) as f64;
-                min + 0.5 * (max - min) * (1.0 + (std::f64::consts::PI * part).cos())
-            }
-            Schedule::ThreeStage { rates } => rates[(epoch / 3).min(2)],
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ pub(crate) mod square_sum;
 pub(crate) mod testing;
 
 pub use activation::{Elu, EluGrad, Relu, ReluGrad, Sigmoid, SigmoidGrad};
-pub use augment::{Augment, AugmentOptions, Border, WARP};
+pub use augment::{Augment, AugmentOptions, Border, PRESETS as AUGMENT_PRESETS, ScaledAugment, WARP};
 pub use batch_norm::{
     BatchNorm, BatchNormGradInput, BatchNormGradSums, BatchNormScale, BatchStats, Normalize, NormalizeGradInput,
     NormalizeGradSums, RunningUpdate,

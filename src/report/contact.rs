@@ -6,7 +6,7 @@ use image::{Rgb, RgbImage};
 
 /// A row of the sheet.
 pub struct SheetRow {
-    /// What stands above it.
+    /// What stands above it; without it the row follows close on the one before.
     pub title: String,
     /// Gray pictures `[side, side]` in [0, 1].
     pub pictures: Vec<Vec<f32>>,
@@ -29,7 +29,8 @@ pub fn sheet(rows: &[SheetRow], side: usize, footer: &str) -> Result<RgbImage> {
     let titles = rows.iter().map(|r| glyphs::width(&r.title) * DOT).max().unwrap_or(0);
     let width = (GAP + most * (side + GAP)).max(2 * GAP + titles);
     let lines = glyphs::wrap(footer, (width - 2 * GAP) / DOT);
-    let height = GAP + rows.len() * (HEAD + side + 2 * GAP) + lines.len() * HEAD + GAP;
+    let heights: usize = rows.iter().map(|r| head(r) + side + 2 * GAP).sum();
+    let height = GAP + heights + lines.len() * HEAD + GAP;
     if width.max(height) > 16_384 {
         return Err(Error::Data(format!("contact sheet: {width} x {height} pixels; at most 16,384 a side are drawn")));
     }
@@ -37,7 +38,7 @@ pub fn sheet(rows: &[SheetRow], side: usize, footer: &str) -> Result<RgbImage> {
     let mut top = GAP;
     for row in rows {
         text(&mut out, &row.title, GAP, top);
-        top += HEAD;
+        top += head(row);
         for (k, picture) in row.pictures.iter().enumerate() {
             if picture.len() != side * side {
                 return Err(Error::Data(format!(
@@ -57,6 +58,11 @@ pub fn sheet(rows: &[SheetRow], side: usize, footer: &str) -> Result<RgbImage> {
         top += HEAD;
     }
     Ok(out)
+}
+
+/// Pixels above the pictures of a row.
+fn head(row: &SheetRow) -> usize {
+    if row.title.is_empty() { 0 } else { HEAD }
 }
 
 fn text(out: &mut RgbImage, line: &str, left: usize, top: usize) {
@@ -82,6 +88,10 @@ mod tests {
         let first = GAP + HEAD;
         assert_eq!((at(GAP, first), at(GAP + 15, first + 15), at(GAP + 16 + GAP, first)), (0, 0, 255));
         assert_eq!(at(GAP, first + 16 + 2 * GAP + HEAD), 128);
+        let below = SheetRow { title: String::new(), ..row(&[0.0]) };
+        let s = sheet(&[row(&[1.0]), below], 16, "").unwrap();
+        let next = first + 16 + 2 * GAP;
+        assert_eq!((s.get_pixel(GAP as u32, next as u32).0, s.height() as usize), ([0; 3], next + 16 + 3 * GAP));
         assert_eq!(sheet(&[row(&[])], 16, "").unwrap_err().exit_code(), 5);
         assert!(sheet(&[row(&[0.0])], 8, "").unwrap_err().to_string().contains("256 values"));
         assert!(sheet(&[row(&vec![0.0; 1000])], 16, "").is_err());

@@ -4,7 +4,7 @@
 use super::cases::{Case, Input, Kind};
 use crate::graph::reference::{Values, evaluate};
 use crate::graph::{Graph, Shape, Tensor, downcast};
-use crate::ops::{GlobalMaxPool, MaxPool, Relu, Window};
+use crate::ops::{GlobalMaxPool, MaxPool, Relu, WARP, Window};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -43,6 +43,7 @@ pub fn draw(input: &Input, s: &mut Stream) -> Vec<f32> {
     match input.kind {
         Kind::Words => (0..n).map(|_| s.below(1 << 20) as f32).collect(),
         Kind::Unit(scale) | Kind::Fixed(scale) => (0..n).map(|_| s.unit() * scale).collect(),
+        Kind::Warp => (0..n).map(|i| if i % WARP < 12 { s.unit() } else { s.below(1 << 16) as f32 }).collect(),
         Kind::Positive => (0..n).map(|_| 1.0 + 0.5 * s.unit()).collect(),
         Kind::Labels { classes, padding } => {
             let label = |i: usize, v: usize| if padding && i % 3 == 1 { classes + v } else { v };

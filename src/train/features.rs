@@ -15,7 +15,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape, Tensor};
 use crate::models::Network;
 use crate::nn::ParamStore;
-use crate::ops::{AugmentOptions, Border};
+use crate::ops::{Augment, AugmentOptions, ScaledAugment, WARP};
 use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, largest_batch, with_largest_batch};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -32,9 +32,6 @@ const FLUSH: Duration = Duration::from_secs(30);
 
 /// Bytes of rows that are held back at most.
 const HELD: usize = 32 << 20;
-
-/// An augmentation that changes nothing.
-const IDENTITY: [f32; 8] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0];
 
 /// How features are computed.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +73,13 @@ impl Default for FeatureOptions<'_> {
     }
 }
 
+impl FeatureOptions<'_> {
+    /// Views are given for pixels in [0, 1]; the network's input is scaled.
+    fn scaled_augment(&self) -> ScaledAugment {
+        self.augment.scaled(self.normalize.mean, self.normalize.scale)
+    }
+}
+
 /// Features of images, for [`Network::head_only`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Features {
@@ -107,7 +111,7 @@ impl Features {
 struct Row {
     image: usize,
     mirrored: bool,
-    warp: [f32; 8],
+    warp: [f32; WARP],
     /// Where it goes: 0 for the image itself.
     view: usize,
     key: [u8; 32],
@@ -204,8 +208,8 @@ struct Recorded<'g> {
 fn record<'g>(graph: &'g Graph, network: &Network, samples: &Samples, n: usize, o: &FeatureOptions) -> Recorded<'g> {
     let images = graph.input("images", samples.batch_shape(n));
     // The warp that changes nothing changes no bit, so that an image's own features do not depend on the views beside it.
-    let warp = (o.views > 0).then(|| graph.input("augmentation", Shape::flat(n * 8)));
-    let x = warp.map_or(images, |w| images.augment(w, Border::Nearest));
+    let warp = (o.views > 0).then(|| graph.input("augmentation", Shape::flat(n * WARP)));
+    let x = warp.map_or(images, |w| images.augment(w, o.scaled_augment().op()));
     Recorded { images, warp, features: network.record_base(x) }
 }
 
@@ -274,7 +278,7 @@ impl Computing<'_, '_> {
         }
         batch.pixels.resize(n * one, 0.0);
         let mut warps: Vec<f32> = part.iter().flat_map(|r| r.warp).collect();
-        warps.extend(IDENTITY.repeat(n - part.len()));
+        warps.extend(Augment::IDENTITY.repeat(n - part.len()));
         let mut feeds = vec![(self.images, Feed::F32(&batch.pixels))];
         feeds.extend(self.warp.map(|w| (w, Feed::F32(&warps[..]))));
         self.plan.step(self.gpu, &feeds).map(|_| ())
@@ -313,22 +317,26 @@ impl Computing<'_, '_> {
 /// Every image, and every view of it.
 fn rows(ids: &[usize], samples: &Samples, base: &[u8; 32], o: &FeatureOptions) -> Vec<Row> {
     let [_, h, w] = samples.shape;
-    // Brightness is given for pixels in [0, 1]; the network's input is scaled.
-    let scaled = AugmentOptions { brightness: o.augment.brightness * o.normalize.scale, ..o.augment };
+    let scaled = o.scaled_augment();
     // Mirrored or not, and which of the views that are drawn; 0: none.
     let mirrored = o.mirrored.then_some((true, 0));
     let views = [(false, 0)].into_iter().chain(mirrored).chain((1..=o.views).map(|v| (false, v as u32)));
     let mut all = Vec::new();
     for (view, (mirrored, drawn)) in views.enumerate() {
         for image in ids {
-            let mut warp = IDENTITY;
+            let mut warp = Augment::IDENTITY;
             if drawn > 0 {
                 warp.copy_from_slice(&scaled.draw(o.seed, drawn, &[*image as u32], [h, w]));
             }
             let mut row = Row { image: *image, mirrored, warp, view, key: [0; 32] };
             let mut key = Sha256::new();
             key.update(base);
-            key.update(bytemuck::cast_slice::<f32, u8>(&warp));
+            key.update(bytemuck::cast_slice::<f32, u8>(&warp[..8]));
+            // Views by warp, contrast and brightness alone keep the keys that they had before there was more.
+            if drawn > 0 && (scaled.op() != Augment::default() || warp[8..] != Augment::IDENTITY[8..]) {
+                key.update(bytemuck::cast_slice::<f32, u8>(&warp[8..]));
+                key.update(format!("{:?}", scaled.op()));
+            }
             key.update(bytemuck::cast_slice::<f32, u8>(&row.pixels(samples)));
             row.key = key.finalize().into();
             all.push(row);

@@ -1,83 +1,24 @@
 //! Fitting a classifier: epochs of shuffled batches, a validation pass after each, the best weights kept.
 
-use super::batches::{Batch, Normalize, Samples, order};
+use super::batches::{Batch, Samples, order};
+use super::diagnose::{self, SafePoint, Spoiled};
+use super::events::{Observer, Start};
 use super::interrupt;
-use super::micro::{MicroBatch, Split};
-use super::predict::{Predictor, accuracy_and_loss};
+use super::micro::Split;
+use super::options::FitOptions;
+use super::predict::{Predictor, accuracy_and_loss, first_not_finite};
 use super::progress::Progress;
-use super::resume::{CheckpointOptions, Place, Saver};
+use super::resume::{Place, Saver};
 use super::step::{Moment, Recipe};
+use super::stopping::Ended;
 use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
 use crate::gpu::{Gpu, Storage};
 use crate::models::Network;
-use crate::nn::{Optimizer, ParamStore, Schedule, Trainable};
-use crate::ops::AugmentOptions;
-use crate::plan::{LossScale, LossScaling, StepResult};
+use crate::nn::ParamStore;
+use crate::plan::{LossScale, LossScaling, StepResult, Update};
 use std::time::Instant;
-
-/// How to fit.
-#[derive(Clone, Debug)]
-pub struct FitOptions {
-    /// Epochs.
-    pub epochs: usize,
-    /// Images a step.
-    pub batch: usize,
-    /// The optimizer.
-    pub optimizer: Optimizer,
-    /// Learning rate by epoch.
-    pub schedule: Schedule,
-    /// Whether batches are worked on in parts: for a batch that does not fit.
-    pub micro_batch: MicroBatch,
-    /// Less memory, a little more time, the same bits: cheap results of the forward pass are computed again for the backward
-    /// pass ([`crate::PlanSpec::recompute`]).
-    pub recompute: bool,
-    /// Which parameters train.
-    pub trainable: Trainable,
-    /// Real-time augmentation of training images.
-    pub augment: Option<AugmentOptions>,
-    /// Weight of each class in the loss; all 1 without.
-    pub class_weights: Option<Vec<f32>>,
-    /// Pixels to input.
-    pub normalize: Normalize,
-    /// Seed of order, augmentation and dropout.
-    pub seed: u64,
-    /// For progress: "stage 1".
-    pub label: String,
-    /// No progress.
-    pub quiet: bool,
-    /// Print every dispatch of the training plan.
-    pub show_plan: bool,
-    /// Checkpoints, and going on from one.
-    pub checkpoint: Option<CheckpointOptions>,
-    /// End after so many steps as if Ctrl-C had been pressed, for work in slices; none means no end.
-    pub stop_after: Option<u64>,
-}
-
-impl Default for FitOptions {
-    /// Ten epochs of Adam at 1e-3 in batches of 16, everything trains, nothing is augmented.
-    fn default() -> FitOptions {
-        FitOptions {
-            epochs: 10,
-            batch: 16,
-            optimizer: Optimizer::adam(),
-            schedule: Schedule::Constant { lr: 1e-3 },
-            micro_batch: MicroBatch::Off,
-            recompute: false,
-            trainable: Trainable::All,
-            augment: None,
-            class_weights: None,
-            normalize: Normalize::CENTERED,
-            seed: 1,
-            label: "training".into(),
-            quiet: false,
-            show_plan: false,
-            checkpoint: None,
-            stop_after: None,
-        }
-    }
-}
 
 /// Weights that give every class the same sum over `items`: n / (classes · n of the class), as scikit-learn's "balanced". A
 /// class without images has weight 0.
@@ -90,7 +31,8 @@ pub fn balanced(items: &[(usize, usize)], classes: usize) -> Vec<f32> {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Fit {
-    /// The weights of the best epoch (of the last complete one without validation images).
+    /// The weights of the best epoch ([`FitOptions::keep`]), whatever ended the training; those that it began with when not
+    /// one epoch was completed.
     pub params: ParamStore,
     /// One record an epoch.
     pub history: Vec<EpochRecord>,
@@ -98,26 +40,38 @@ pub struct Fit {
     pub best_epoch: Option<u32>,
     /// Its validation accuracy.
     pub validation_accuracy: Option<f64>,
+    /// Its validation loss.
+    pub validation_loss: Option<f64>,
     /// Bytes that the training plan takes.
     pub plan_bytes: u64,
-    /// Whether Ctrl-C, or [`FitOptions::stop_after`], ended it early.
-    pub interrupted: bool,
+    /// Why it ended.
+    pub ended: Ended,
     /// Where loss scaling ended; `None` without it.
     pub loss_scale: Option<LossScale>,
 }
 
-/// Trains `network` from `params` on `train`, and keeps the weights with the best accuracy on `validation`; the first of
-/// equals, as nothing says that a later one is better. Batch norm uses the batch's statistics where it trains and keeps running
+impl Fit {
+    /// Whether Ctrl-C, or [`FitOptions::stop_after`], ended it early.
+    pub fn interrupted(&self) -> bool {
+        self.ended == Ended::Interrupted
+    }
+}
+
+/// Trains `network` from `params` on `train`, and keeps the weights of the epoch that [`FitOptions::keep`] names by `validation`.
+/// Batch norm uses the batch's statistics where it trains and keeps running
 /// ones, with which validation is done; dropout draws anew each step. On a device with [`Storage::F16`] the optimizer scales the
 /// loss, with PyTorch's numbers if it has none of its own. A fit that goes on from a checkpoint gives, on the same
 /// adapter, the very bits of one that was never stopped.
 ///
+/// `classes` is the number of labels; the network has as many outputs, or one with [`Loss::Binary`](super::Loss::Binary).
+///
 /// # Errors
-/// [`Error::Usage`] for batch 0, no training images, or a checkpoint of another run; [`Error::Data`] for a label outside of the
+/// [`Error::Usage`] for options that make no sense, no training images, or a checkpoint of another run; [`Error::Data`] for a label outside of the
 /// classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest batch that does
 /// ([`FitOptions::micro_batch`] splits it);
-/// [`Error::Numerics`] when the loss is not finite, naming epoch and step; [`Error::Format`] for a damaged checkpoint,
-/// [`Error::Io`] when one cannot be written; device errors.
+/// [`Error::Numerics`] for an image with a pixel that is not finite, naming its number, and when the loss is not finite, naming
+/// epoch, step and the first layer whose output or gradient is not; [`Error::Format`] for a damaged checkpoint,
+/// [`Error::Io`] when one cannot be written; the observer's errors; device errors.
 pub fn fit(
     gpu: &Gpu,
     network: &Network,
@@ -126,20 +80,74 @@ pub fn fit(
     (train, validation): (&Samples, &Samples),
     options: &FitOptions,
 ) -> Result<Fit> {
-    if options.batch == 0 || train.items.is_empty() {
-        let (b, n) = (options.batch, train.items.len());
-        return Err(Error::Usage(format!("{}: batch {b} over {n} training images", options.label)));
-    }
+    options.check(classes, train.items.len(), validation.items.len())?;
     let options = &scaled(gpu, options);
     check_labels(&options.label, classes, &[train.items, validation.items])?;
+    for part in [train, validation] {
+        diagnose::check_inputs(&options.label, part)?;
+    }
     let mut saver = Saver::new(gpu, network, params, classes, (train, validation), options);
-    let done = run(gpu, Recipe { network, train, classes, options }, params, validation, &mut saver);
+    let recipe = Recipe { network, train, classes, options };
+    let mut safe = SafePoint::start(params);
+    let done = match run(gpu, recipe, params, validation, &mut saver, &mut safe) {
+        Ok(fit) => Ok(fit),
+        Err(Failure::Error(e)) => Err(e),
+        Err(Failure::Spoiled(at)) => Err(diagnose::training(gpu, recipe, &at, safe, saver.as_ref())),
+    };
     done.map_err(|e| saver.iter().fold(e, |e, s| s.name_last(e)))
 }
 
-fn run(gpu: &Gpu, recipe: Recipe, params: &ParamStore, validation: &Samples, saver: &mut Option<Saver>) -> Result<Fit> {
-    let Recipe { network, train, classes, options } = recipe;
-    let batch = options.batch;
+/// What ends a run.
+enum Failure {
+    Error(Error),
+    /// A loss that is not finite: where it comes from is found when the memory of the run is free again.
+    Spoiled(Box<Spoiled>),
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Failure {
+        Failure::Error(e)
+    }
+}
+
+/// A run's voice: lines of progress, and the observer.
+struct Voice<'a> {
+    progress: Progress,
+    label: &'a str,
+    observer: Option<&'a dyn Observer>,
+}
+
+impl Voice<'_> {
+    /// A line that stays.
+    fn note(&self, text: &str) {
+        self.progress.line(text);
+        self.observer.iter().for_each(|o| o.note(text));
+    }
+
+    /// Takes results up, and tells which steps they end.
+    fn take(&self, at: &mut Place, done: Vec<StepResult>, outputs: usize) -> Result<(), usize> {
+        let taken = at.tally.take(done, outputs);
+        for (step, loss) in at.tally.finished.drain(..) {
+            self.observer.iter().for_each(|o| o.step(self.label, at.epoch, step, loss));
+        }
+        taken
+    }
+
+    fn fault(&self) -> Option<Error> {
+        self.observer.and_then(|o| o.fault())
+    }
+}
+
+fn run(
+    gpu: &Gpu,
+    recipe: Recipe,
+    params: &ParamStore,
+    validation: &Samples,
+    saver: &mut Option<Saver>,
+    safe: &mut SafePoint,
+) -> Result<Fit, Failure> {
+    let Recipe { network, train, options, .. } = recipe;
+    let (batch, outputs) = (options.batch, recipe.outputs());
     let mut params = params.clone();
     params.params.iter_mut().for_each(|p| p.trainable = options.trainable.includes(&p.name));
     let mut training = recipe.compile(gpu, &params, saver.as_ref().and_then(Saver::kept_micro_batch))?;
@@ -149,7 +157,7 @@ fn run(gpu: &Gpu, recipe: Recipe, params: &ParamStore, validation: &Samples, sav
     }
     let size = split.size.min(validation.items.len().max(1));
     let weights = training.plan.weights().clone();
-    let mut predictor = Predictor::new(gpu, network, &weights, (validation, classes, size), options.normalize)?;
+    let mut predictor = Predictor::new(gpu, network, &weights, (validation, outputs, size), options.normalize)?;
 
     if options.show_plan {
         eprintln!("{}", training.plan);
@@ -166,107 +174,142 @@ fn run(gpu: &Gpu, recipe: Recipe, params: &ParamStore, validation: &Samples, sav
         history: Vec::new(),
         best_epoch: None,
         validation_accuracy: None,
+        validation_loss: None,
         plan_bytes: training.plan.memory().total(),
-        interrupted: false,
+        ended: Ended::Epochs,
         loss_scale: None,
     };
-    let mut progress =
-        Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
+    let progress = Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
+    let mut voice = Voice { progress, label: &options.label, observer: options.observer.as_deref() };
     let mut at = Place { epoch: 0, step: 0, tally: Tally::default(), seconds: 0.0 };
+    let steps = train.items.len().div_ceil(batch);
     if let Some(s) = saver {
         let found = s.resume(gpu, (&training.plan, &mut training.optimizer), &mut params, &mut fit)?;
         if let Some(found) = found {
             at = found.place;
             let done = at.epoch * train.items.len() + (at.step * batch).min(train.items.len());
-            progress.skip(done as u64);
-            progress.line(&format!("{}: goes on at epoch {}, step {}", options.label, at.epoch + 1, at.step + 1));
+            voice.progress.skip(done as u64);
+            voice.note(&format!("{}: goes on at epoch {}, step {}", options.label, at.epoch + 1, at.step + 1));
             if !found.same_adapter {
-                progress
-                    .line("the checkpoint is another adapter's or driver's: equal within rounding, not bit for bit");
+                voice.note("the checkpoint is another adapter's or driver's: equal within rounding, not bit for bit");
             }
         }
     }
+    if let Some(o) = voice.observer {
+        let Fit { history, best_epoch, .. } = &fit;
+        o.begin(&options.label, Start { history, best_epoch: *best_epoch, step: at.step, steps });
+    }
     let mut buffer = Batch::default();
-    let steps = train.items.len().div_ceil(batch);
     // Between two updates of the weights: only there is the state of a training complete.
     let accumulation = options.optimizer.replays();
     let whole = |epoch: usize, step: usize| (epoch * steps + step).is_multiple_of(accumulation);
+    let spoiled = |at: &Place, fit: &Fit, step: usize| {
+        Failure::Spoiled(Box::new(Spoiled { epoch: at.epoch, step, split, history: fit.history.clone() }))
+    };
     let mut here = 0;
+    let mut fault = None;
     while at.epoch < options.epochs {
+        if options.early_stopping.is_some_and(|s| s.stops(&fit.history)) {
+            fit.ended = Ended::EarlyStopping;
+            voice.note(&format!("{}: nothing improves any more, it ends after epoch {}", options.label, at.epoch));
+            break;
+        }
         let epoch = at.epoch;
         let (start, before) = (Instant::now(), at.seconds);
-        let rate = options.schedule.rate(epoch);
+        if at.step == 0 && epoch > 0 && whole(epoch, 0) {
+            let state = (&training.plan, training.optimizer.state());
+            safe.advance(gpu, state, (epoch, 0), options.optimizer.moments() as u64)?;
+        }
         let all = order(train.items.len(), options.seed, epoch);
         for (step, part) in all.chunks(batch).enumerate().skip(at.step) {
             let stop = interrupt::requested() || options.stop_after.is_some_and(|n| here >= n);
             if stop && whole(epoch, step) {
-                fit.interrupted = true;
+                fit.ended = Ended::Interrupted;
                 break;
             }
+            let rate = options.schedule.step_rate(epoch, (step, steps), &fit.history);
             for (i, (positions, share)) in split.parts(part).enumerate() {
                 // What pads the last batch of an epoch counts for nothing in the loss, but batch norm sees it.
                 train.fill(&mut buffer, (positions, &all), split.size, options.normalize, Some((options.seed, epoch)));
                 let at_part = Moment { epoch, batch: epoch * steps + step, part: i, share };
                 training.run(gpu, &recipe, &buffer, at_part, rate)?;
-                at.tally.queue(step, &buffer.labels);
+                at.tally.queue(step, i + 1 == split.count, &buffer.labels);
                 let done: Vec<StepResult> = training.plan.results().collect();
-                at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+                voice.take(&mut at, done, outputs).map_err(|step| spoiled(&at, &fit, step))?;
             }
             here += 1;
             at.step = step + 1;
-            progress.advance(
+            voice.progress.advance(
                 part.len() as u64,
                 &format!("epoch {}/{}, loss {:.3}", epoch + 1, options.epochs, at.tally.recent),
             );
             if let Some(s) = saver.as_mut().filter(|s| s.due(here) && whole(epoch, step + 1)) {
                 let done = training.plan.finish(gpu)?;
-                at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+                voice.take(&mut at, done, outputs).map_err(|step| spoiled(&at, &fit, step))?;
                 at.seconds = before + start.elapsed().as_secs_f64();
                 s.write(gpu, (&training.plan, &training.optimizer), &params, &at, &fit)?;
                 s.written(here);
             }
         }
         let done = training.plan.finish(gpu)?;
-        at.tally.take(done, classes).map_err(|e| at_epoch(&options.label, epoch, e))?;
+        voice.take(&mut at, done, outputs).map_err(|step| spoiled(&at, &fit, step))?;
         at.seconds = before + start.elapsed().as_secs_f64();
-        if fit.interrupted {
+        if fit.ended == Ended::Interrupted {
             break;
         }
-        let checked = (!validation.items.is_empty()).then(|| predictor.logits(gpu, validation)).transpose()?;
-        let scores = checked.map(|l| accuracy_and_loss(&l, validation.items));
-        let better = scores.is_none_or(|(a, _)| fit.validation_accuracy.is_none_or(|b| a > b));
-        if better {
-            fit.params.read(gpu, &weights)?;
-            fit.best_epoch = Some(epoch as u32 + 1);
-            fit.validation_accuracy = scores.map(|s| s.0);
-        }
-        let record = EpochRecord {
+        let scores = if validation.items.is_empty() {
+            None
+        } else {
+            let logits = predictor.unchecked_logits(gpu, validation)?;
+            if let Some(item) = first_not_finite(&logits) {
+                let place = format!("{}, after epoch {}", options.label, epoch + 1);
+                let here = (network, &weights, outputs);
+                let found = diagnose::validation(gpu, here, (validation, item, options.normalize), &place);
+                return Err(found.into());
+            }
+            Some(accuracy_and_loss(&logits, validation.items))
+        };
+        fit.history.push(EpochRecord {
             epoch: epoch as u32 + 1,
             train_loss: Some(at.tally.loss()),
             train_accuracy: Some(at.tally.accuracy()),
             validation_loss: scores.map(|s| s.1),
             validation_accuracy: scores.map(|s| s.0),
-            learning_rate: rate,
+            learning_rate: options.schedule.step_rate(epoch, (0, steps), &fit.history),
             seconds: before + start.elapsed().as_secs_f64(),
-        };
-        progress.line(&describe(&options.label, &record, options.epochs, better));
-        fit.history.push(record);
+        });
+        let better = options.keep.takes_last(&fit.history);
+        if better {
+            fit.params.read(gpu, &weights)?;
+            fit.best_epoch = Some(epoch as u32 + 1);
+            (fit.validation_accuracy, fit.validation_loss) = (scores.map(|s| s.0), scores.map(|s| s.1));
+        }
+        let record = &fit.history[epoch];
+        voice.progress.line(&describe(&options.label, record, options.epochs, better));
         at = Place { epoch: epoch + 1, step: 0, tally: Tally::default(), seconds: 0.0 };
+        if let Some(o) = voice.observer {
+            o.epoch(&options.label, record, better);
+            fault = o.fault();
+            if fault.is_some() {
+                break;
+            }
+        }
     }
     fit.loss_scale = training.plan.loss_scale(gpu)?;
     if let Some(s) = fit.loss_scale.filter(|s| s.skipped() > 0) {
         let (label, left, scale) = (&options.label, s.skipped(), s.scale);
-        progress.line(&format!("{label}: {left} updates left out for an overflow, the loss is scaled by {scale}"));
+        voice.note(&format!("{label}: {left} updates left out for an overflow, the loss is scaled by {scale}"));
     }
     // At its end and at Ctrl-C, unless nothing was done; between two updates there is nothing whole to write.
     if let Some(s) = saver.as_ref().filter(|_| here > 0 && whole(at.epoch, at.step)) {
         s.write(gpu, (&training.plan, &training.optimizer), &params, &at, &fit)?;
-        if fit.interrupted {
-            progress.line(&format!("{}: stopped at epoch {}, step {}", options.label, at.epoch + 1, at.step + 1));
+        if fit.interrupted() {
+            voice.note(&format!("{}: stopped at epoch {}, step {}", options.label, at.epoch + 1, at.step + 1));
         }
     }
-    progress.finish();
-    Ok(fit)
+    let fault = fault.or_else(|| voice.fault());
+    voice.progress.finish();
+    fault.map_or(Ok(fit), |e| Err(e.into()))
 }
 
 /// The options with the loss scaling that f16 gradients need.
@@ -287,15 +330,6 @@ fn check_labels(label: &str, classes: usize, parts: &[&[(usize, usize)]]) -> Res
             classes.saturating_sub(1)
         ))),
     }
-}
-
-fn at_epoch(label: &str, epoch: usize, step: usize) -> Error {
-    Error::Numerics(format!(
-        "{label}, epoch {}, step {}: the loss is not finite; a smaller learning rate may help, the weights before \
-         this epoch are unharmed",
-        epoch + 1,
-        step + 1
-    ))
 }
 
 fn describe(label: &str, r: &EpochRecord, epochs: usize, better: bool) -> String {

@@ -106,7 +106,7 @@ fn a_split_training_goes_on_with_the_same_bits() {
     let whole = train(gpu(), &network, &keeping(&dir.path().join("w"), MicroBatch::Of(3), None)).unwrap();
     for (steps, auto) in [(1, MicroBatch::Of(3)), (2, MicroBatch::Auto)] {
         let part = train(gpu(), &network, &keeping(&path, auto, Some(steps))).unwrap();
-        assert!(part.interrupted);
+        assert!(part.interrupted());
     }
     let e = train(gpu(), &network, &keeping(&path, MicroBatch::Of(4), None)).map(|_| ()).unwrap_err();
     assert!(e.to_string().contains("was 'micro batch = 3' and is 'micro batch = 4'"), "{e}");

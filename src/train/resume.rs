@@ -4,8 +4,10 @@
 //! from the seed, the epoch, the step and the image, so that epoch and step are all the state that chance has.
 
 use super::batches::Samples;
-use super::fit::{Fit, FitOptions};
+use super::fit::Fit;
 use super::micro::Split;
+use super::options::{FitOptions, Loss};
+use super::stopping::Keep;
 use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
@@ -111,6 +113,11 @@ impl<'a> Saver<'a> {
         }
     }
 
+    /// The checkpoint from which the run can go on, if there is one.
+    pub(super) fn last(&self) -> Option<Checkpoint> {
+        Checkpoint::read(&self.options.path).ok().filter(|_| self.there.get())
+    }
+
     /// `e` with the checkpoint from which the run can go on.
     pub(super) fn name_last(&self, e: Error) -> Error {
         if self.there.get() { e.and_written(&self.options.path.display().to_string()) } else { e }
@@ -212,6 +219,8 @@ impl<'a> Saver<'a> {
         optimizer.restore(c.optimizer);
         fit.best_epoch = number("best.epoch").map(|e| e as u32);
         fit.validation_accuracy = number("best.accuracy").map(f64::from_bits);
+        let of_best = fit.best_epoch.and_then(|e| history.get((e as usize).checked_sub(1)?));
+        fit.validation_loss = of_best.and_then(|r| r.validation_loss);
         fit.history = history;
         if fit.best_epoch.is_some() {
             fit.params = best;
@@ -237,7 +246,7 @@ impl Weights {
 }
 
 /// Everything but data and number of epochs that the weights follow from, a line each. Epochs are left out so that a training
-/// can be prolonged: what a schedule depends on is in the schedule.
+/// can be prolonged, and so is early stopping: what a schedule depends on is in the schedule.
 fn config(storage: Storage, network: &Network, start: &ParamStore, classes: usize, o: &FitOptions) -> String {
     // Recomputation is not among them: it changes no bit.
     let lines = [
@@ -255,7 +264,10 @@ fn config(storage: Storage, network: &Network, start: &ParamStore, classes: usiz
         format!("preprocessing = {}", o.normalize.describe()),
         format!("seed = {}", o.seed),
     ];
-    lines.join("\n")
+    // What was added to the options later has a line only where it is not as it always was: older checkpoints go on.
+    let loss = (o.loss != Loss::default()).then(|| format!("loss = {:?}", o.loss));
+    let keep = (o.keep != Keep::default()).then(|| format!("keep = {:?}", o.keep));
+    lines.into_iter().chain(loss).chain(keep).collect::<Vec<_>>().join("\n")
 }
 
 /// SHA-256 over classes and pixels (or features) of all items in order, with all their views.
@@ -319,7 +331,7 @@ fn restored_history(counters: &BTreeMap<String, u64>) -> Option<Vec<EpochRecord>
     (0..*counters.get("history")?).map(one).collect()
 }
 
-fn restored_scale(counters: &BTreeMap<String, u64>) -> Option<LossScale> {
+pub(super) fn restored_scale(counters: &BTreeMap<String, u64>) -> Option<LossScale> {
     let mut words = [0.0; 1 + SCALE_STATE];
     for (i, w) in words.iter_mut().enumerate() {
         *w = f32::from_bits(u32::try_from(*counters.get(&format!("loss_scale.{i}"))?).ok()?);

@@ -1,14 +1,14 @@
 //! A training step, compiled: for a whole batch, or for one micro batch of it.
 
 use super::batches::{Batch, Samples};
-use super::fit::FitOptions;
 use super::micro::{MicroBatch, Split};
+use super::options::{FitOptions, Loss};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Shape, Tensor, ValueId};
 use crate::models::Network;
 use crate::nn::{DROPOUT_INPUT, Layers, Optimizer, ParamStore};
-use crate::ops::{AugmentOptions, Border, Smoothing};
+use crate::ops::{BinaryCrossEntropy, ScaledAugment, WARP};
 use crate::plan::{
     Feed, HYPER, MemoryReport, Plan, PlanSpec, Target, bytes, forecast, largest_batch, with_largest_batch,
 };
@@ -48,6 +48,21 @@ struct Inputs<T> {
     dropout: Option<T>,
 }
 
+impl<'g> Inputs<Tensor<'g>> {
+    fn ids(self, graph: &'g Graph, spec: &PlanSpec<'_, 'g>) -> Inputs<ValueId> {
+        let id = |t: Option<Tensor>| t.map(|t| t.id);
+        Inputs {
+            images: self.images.id,
+            labels: self.labels.id,
+            affine: id(self.affine),
+            class_weights: id(self.class_weights),
+            share: id(self.share),
+            hyper: id(spec.hyper),
+            dropout: graph.find_input(DROPOUT_INPUT).map(|t| t.id),
+        }
+    }
+}
+
 /// A step as it is recorded.
 struct Recorded<'g> {
     inputs: Inputs<Tensor<'g>>,
@@ -64,6 +79,13 @@ pub(super) struct Moment {
     /// Which micro batch of it, and what it counts.
     pub(super) part: usize,
     pub(super) share: f32,
+}
+
+impl FitOptions {
+    /// The augmentation is given for pixels in [0, 1]; the network's input is scaled.
+    fn scaled_augment(&self) -> Option<ScaledAugment> {
+        self.augment.map(|a| a.scaled(self.normalize.mean, self.normalize.scale))
+    }
 }
 
 impl Recipe<'_> {
@@ -129,18 +151,7 @@ impl Recipe<'_> {
         // Only what this part of the network uses goes to the device.
         let weights = Rc::new(params.of(&graph).upload(gpu)?);
         let plan = Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| self.refused(e, &Target::of(gpu), split))?;
-        let hyper = spec.hyper;
-        let inputs = recorded.inputs;
-        let id = |t: Option<Tensor>| t.map(|t| t.id);
-        let inputs = Inputs {
-            images: inputs.images.id,
-            labels: inputs.labels.id,
-            affine: id(inputs.affine),
-            class_weights: id(inputs.class_weights),
-            share: id(inputs.share),
-            hyper: id(hyper),
-            dropout: graph.find_input(DROPOUT_INPUT).map(|t| t.id),
-        };
+        let inputs = recorded.inputs.ids(&graph, &spec);
         let batch_norm = !spec.assign.is_empty();
         Ok(Step { plan, split, batch_norm, inputs, optimizer: self.optimizer(split) })
     }
@@ -163,20 +174,57 @@ impl Recipe<'_> {
         }
     }
 
+    /// Records the step with its gradients into `graph`, for plans of any of its values. The loss is not scaled: of a scaled one,
+    /// gradients may overflow.
+    pub(super) fn probe(self, graph: &Graph, split: Split) -> Probe {
+        let mut optimizer = self.optimizer(split);
+        optimizer.scaling = None;
+        let recorded = self.record(graph, split);
+        let inputs = recorded.inputs.ids(graph, &self.spec(&recorded, &optimizer));
+        Probe { split, optimizer, inputs }
+    }
+
     fn record(self, graph: &Graph, split: Split) -> Recorded<'_> {
         let (n, options) = (split.size, self.options);
         let images = graph.input("images", self.train.batch_shape(n));
         let labels = graph.input_integers("labels", n);
-        let affine = options.augment.map(|_| graph.input("augmentation", Shape::flat(n * 8)));
-        let x = affine.map_or(images, |a| images.augment(a, Border::Nearest));
+        let augment = options.scaled_augment().map(|a| (graph.input("augmentation", Shape::flat(n * WARP)), a.op()));
+        let x = augment.map_or(images, |(a, how)| images.augment(a, how));
+        let affine = augment.map(|a| a.0);
         let layers = Layers { trainable: options.trainable.clone(), training: true, ..Layers::default() };
-        let logits = self.network.record(graph, x, self.classes, &layers).logits;
-        let class_weights =
-            options.class_weights.as_ref().map(|_| graph.input("class weights", Shape::Channels { c: self.classes }));
-        let (loss, _) = logits.cross_entropy(labels, Smoothing::None, class_weights);
+        let logits = self.network.record(graph, x, self.outputs(), &layers).logits;
+        let (loss, class_weights) = self.record_loss(graph, logits, labels);
         let share = (split.count > 1).then(|| graph.input("share", loss.shape()));
         let inputs = Inputs { images, labels, affine, class_weights, share, hyper: None, dropout: None };
         Recorded { inputs, loss, logits }
+    }
+
+    /// Numbers that the network gives for an image.
+    pub(super) fn outputs(self) -> usize {
+        self.options.loss.outputs(self.classes)
+    }
+
+    /// The mean loss, and the input of the class weights where it has one.
+    fn record_loss<'g>(
+        self,
+        graph: &'g Graph,
+        logits: Tensor<'g>,
+        labels: Tensor<'g>,
+    ) -> (Tensor<'g>, Option<Tensor<'g>>) {
+        let given = self.options.class_weights.as_ref();
+        match self.options.loss {
+            Loss::CrossEntropy { smoothing } => {
+                let weights = given.map(|_| graph.input("class weights", Shape::Channels { c: self.classes }));
+                (logits.cross_entropy(labels, smoothing, weights).0, weights)
+            }
+            Loss::Binary { positive_weight } => {
+                let mut op = BinaryCrossEntropy::default();
+                // There are two, checked with the options.
+                given.into_iter().for_each(|w| op.weights.copy_from_slice(w));
+                op.weights[1] *= positive_weight.unwrap_or(1.0);
+                (logits.bce_with_logits(labels, op).0, None)
+            }
+        }
     }
 
     fn spec<'o, 'g>(self, step: &Recorded<'g>, optimizer: &'o Optimizer) -> PlanSpec<'o, 'g> {
@@ -190,17 +238,30 @@ impl Recipe<'_> {
     }
 }
 
+/// A step that is recorded and not compiled.
+pub(super) struct Probe {
+    split: Split,
+    optimizer: Optimizer,
+    inputs: Inputs<ValueId>,
+}
+
+impl Probe {
+    /// The step as `plan` runs it: one for values of the graph that it was recorded into.
+    pub(super) fn step(&self, plan: Plan) -> Step {
+        let (split, optimizer) = (self.split, self.optimizer.clone());
+        Step { plan, split, optimizer, batch_norm: false, inputs: self.inputs }
+    }
+}
+
 impl Step {
     /// Queues a replay on `batch`, at learning rate `rate`.
     pub(super) fn run(&mut self, gpu: &Gpu, recipe: &Recipe, batch: &Batch, at: Moment, rate: f64) -> Result<()> {
         let Recipe { train, options: o, .. } = *recipe;
         let [_, height, width] = train.shape;
         let numbers: [f32; HYPER] = self.optimizer.advance(rate);
-        let drawn = o.augment.map(|a| {
+        let drawn = o.scaled_augment().map(|a| {
             let ids: Vec<u32> = batch.items.iter().map(|i| train.items[*i].0 as u32).collect();
-            // Brightness is given for pixels in [0, 1]; the network's input is scaled.
-            let scaled = AugmentOptions { brightness: a.brightness * o.normalize.scale, ..a };
-            scaled.draw(o.seed, at.epoch as u32, &ids, [height, width])
+            a.draw(o.seed, at.epoch as u32, &ids, [height, width])
         });
         // Each micro batch has a stream of its own: its images are counted from 0 again.
         let random = [o.seed as u32, (o.seed >> 32) as u32, at.batch as u32, at.part as u32];
@@ -215,6 +276,8 @@ impl Step {
         let mut feeds = vec![(i.images, Feed::F32(&batch.pixels)), (i.labels, Feed::U32(&batch.labels))];
         feeds.extend(floats.into_iter().flatten().map(|(t, v)| (t, Feed::F32(v))));
         feeds.extend(i.dropout.map(|t| (t, Feed::U32(&random[..]))));
+        // A plan for some values of a step does not read all of its inputs.
+        feeds.retain(|f| self.plan.reads(f.0));
         self.plan.step_by_id(gpu, &feeds).map(|_| ())
     }
 }

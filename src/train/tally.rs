@@ -1,14 +1,18 @@
 //! What an epoch adds up to.
 
 use super::batches::PADDING;
-use super::predict::argmax;
+use super::predict::class_of;
 use crate::plan::StepResult;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Sums of an epoch, filled as results arrive a few steps late.
 #[derive(Default)]
 pub(super) struct Tally {
-    waiting: VecDeque<(usize, Vec<u32>)>,
+    waiting: VecDeque<Waiting>,
+    /// Of the step whose parts are arriving: sum of the losses, images.
+    open: (f64, u64),
+    /// Steps that are complete, with the mean loss of their images; for who wants to know.
+    pub(super) finished: Vec<(usize, f64)>,
     loss: f64,
     right: u64,
     count: u64,
@@ -16,29 +20,42 @@ pub(super) struct Tally {
     pub(super) recent: f64,
 }
 
+/// What has been queued and not arrived.
+struct Waiting {
+    step: usize,
+    /// Whether it is the last part of its step.
+    last: bool,
+    labels: Vec<u32>,
+}
+
 impl Tally {
-    pub(super) fn queue(&mut self, step: usize, labels: &[u32]) {
-        self.waiting.push_back((step, labels.to_vec()));
+    /// A part of a step is on its way; `last`: no other part of it comes.
+    pub(super) fn queue(&mut self, step: usize, last: bool, labels: &[u32]) {
+        self.waiting.push_back(Waiting { step, last, labels: labels.to_vec() });
     }
 
-    /// Adds results; the error is the step whose loss is not finite.
-    pub(super) fn take(&mut self, done: Vec<StepResult>, classes: usize) -> Result<(), usize> {
+    /// Adds results with so many logits an image; the error is the step whose loss is not finite.
+    pub(super) fn take(&mut self, done: Vec<StepResult>, outputs: usize) -> Result<(), usize> {
         for r in done {
-            let Some((step, labels)) = self.waiting.pop_front() else { continue };
+            let Some(Waiting { step, last, labels }) = self.waiting.pop_front() else { continue };
             let loss = f64::from(r.outputs[0][0]);
             if !loss.is_finite() {
                 return Err(step);
             }
             let valid = labels.iter().filter(|l| **l != PADDING).count() as u64;
-            if valid == 0 {
-                // A micro batch that an epoch's short last batch left empty.
-                continue;
+            // There is none in a micro batch that an epoch's short last batch left empty.
+            if valid > 0 {
+                self.recent = loss;
+                self.loss += loss * valid as f64;
+                self.count += valid;
+                let rows = r.outputs[1].chunks(outputs).zip(&labels);
+                self.right += rows.filter(|(l, t)| **t != PADDING && class_of(l) == **t as usize).count() as u64;
+                self.open = (self.open.0 + loss * valid as f64, self.open.1 + valid);
             }
-            self.recent = loss;
-            self.loss += loss * valid as f64;
-            self.count += valid;
-            let rows = r.outputs[1].chunks(classes).zip(&labels);
-            self.right += rows.filter(|(l, t)| **t != PADDING && argmax(l) == **t as usize).count() as u64;
+            if last {
+                let (sum, count) = std::mem::take(&mut self.open);
+                self.finished.push((step, sum / count.max(1) as f64));
+            }
         }
         Ok(())
     }
@@ -64,7 +81,7 @@ impl Tally {
     pub(super) fn restored(counters: &BTreeMap<String, u64>) -> Option<Tally> {
         let [loss, right, count, recent] = SUMS.map(|name| counters.get(name).copied());
         let (loss, recent) = (f64::from_bits(loss?), f64::from_bits(recent?));
-        Some(Tally { waiting: VecDeque::new(), loss, right: right?, count: count?, recent })
+        Some(Tally { loss, right: right?, count: count?, recent, ..Tally::default() })
     }
 }
 

@@ -60,6 +60,7 @@ impl Cohort {
             cache_dir: o.cache.as_deref(),
             progress: !o.quiet,
             cancel: Some(interrupt::flag()),
+            ..LoadOptions::default()
         };
         let planes = load_planes(&data.root, &files, o.side, &load)?;
         let bad: Vec<usize> = planes.bad.iter().map(|b| b.0).collect();

@@ -35,8 +35,7 @@ pub const NORMALIZE: Normalize = Normalize::CENTERED;
 
 /// Real-time augmentation of stage 1: "rotation, scaling, mirroring" (the paper gives no ranges), and a little shift and
 /// brightness.
-pub const AUGMENT: AugmentOptions =
-    AugmentOptions { rotation_degrees: 10.0, scale: 0.1, shift: 0.05, mirror: true, brightness: 0.05, contrast: 0.0 };
+pub const AUGMENT: AugmentOptions = AugmentOptions::DETL;
 
 /// What trains in stage 2: the last convolution block and the dense layers.
 pub const STAGE2_TRAINABLE: [&str; 2] = ["block3.*", "fc*"];
@@ -144,7 +143,7 @@ impl Run<'_> {
             output::weights(&path, &result.params, self.options, &self.metrics, &names, &NORMALIZE)?;
             self.written.push(path);
         }
-        Ok((!result.interrupted).then_some(result.params))
+        Ok((!result.interrupted()).then_some(result.params))
     }
 
     /// One fold of stage 2; false when interrupted.
@@ -180,7 +179,7 @@ impl Run<'_> {
         let parts = (&features.samples(train), &features.samples(val));
         let result = fit(self.gpu, &head, &fresh, STAGE2_CLASSES.len(), parts, &options)?;
         self.keep_history(2, Some(number), &result);
-        if result.interrupted || interrupt::requested() {
+        if result.interrupted() || interrupt::requested() {
             return Ok(false);
         }
         let weights = Rc::new(result.params.upload(self.gpu)?);
@@ -245,7 +244,7 @@ impl Run<'_> {
 
     fn keep_history(&mut self, stage: u32, fold: Option<u32>, f: &Fit) {
         self.metrics.run.plan_memory_bytes = self.metrics.run.plan_memory_bytes.max(f.plan_bytes);
-        if f.interrupted {
+        if f.interrupted() {
             self.metrics.status = Status::Interrupted;
         }
         let history = History { stage, fold, best_epoch: f.best_epoch, epochs: f.history.clone() };
