@@ -6,6 +6,7 @@ mod paper;
 mod predict;
 mod summary;
 mod train;
+mod synthesize;
 
 use radiograd::models::Network;
 use radiograd::weights::{self, Card, Scaling};
