@@ -11,6 +11,7 @@ use radiograd::files::write_atomic;
 use radiograd::report::chart::confusion;
 use radiograd::report::curves::{reliability, roc, roc_curves};
 use radiograd::{Error, Result};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Figures of predictions, each with an interval and the name of its method: classification report, confusion matrix, rates,
@@ -78,6 +79,18 @@ impl Intervals {
     }
 }
 
+/// What --json prints.
+#[derive(Serialize)]
+struct Output<'a> {
+    sets: Vec<Found<'a>>,
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    source: &'a str,
+    assessment: Assessment,
+}
+
 /// The predictions of a run's folder or of a file.
 pub fn read(path: &Path) -> Result<Predictions> {
     if !path.is_dir() {
@@ -119,16 +132,16 @@ pub fn run(a: &Arguments) -> Result<()> {
             write(&dir, all, &assessment)?;
         }
         texts.push(if sets.len() > 1 { format!("{name}\n\n{assessment}") } else { assessment.to_string() });
-        found.push(serde_json::json!({"source": name, "assessment": assessment}));
+        found.push(Found { source: name, assessment });
     }
     if a.json {
-        return super::print(&readable(&serde_json::json!({ "sets": found }))?);
+        return super::print(&readable(&Output { sets: found })?);
     }
     super::print(&texts.join("\n"))
 }
 
 /// JSON as people read it.
-pub fn readable<T: serde::Serialize>(value: &T) -> Result<String> {
+pub fn readable<T: Serialize>(value: &T) -> Result<String> {
     to_readable_string(value).map_err(|e| Error::Internal(format!("JSON: {e}")))
 }
 

@@ -126,7 +126,7 @@ pub fn reliability(bins: &[Bin], ece: Option<f64>, level: f64, title: &str) -> R
         for point in path {
             root.draw(&Circle::new(point, 4 * UNITS, BLUE.filled()))?;
         }
-        let text = ece.map_or("no image".into(), |e| format!("ECE {e:.3}; bars: {} % Wilson", 100.0 * level));
+        let text = ece.map_or("no image".into(), |e| format!("ECE {e:.3}; lines: {} % Wilson", 100.0 * level));
         root.draw(&Text::new(text, at(left + 12, top + 16), style(12.0, INK).pos(left_middle)))?;
         let count = format!("images per bin, at most {}", thousands(largest));
         root.draw(&Text::new(count, at(left + side / 2, below + tall + 14), style(12.0, FAINT).pos(centre)))?;
@@ -203,7 +203,7 @@ mod tests {
         }
         assert_eq!(curves[0].points.len(), 91, "one point per distinct score and the origin");
         let chart = reliability(&a.calibration.bins, a.calibration.ece.value, 0.95, "Reliability").unwrap();
-        let ece = format!("ECE {:.3}; bars: 95 % Wilson", a.calibration.ece.value.unwrap());
+        let ece = format!("ECE {:.3}; lines: 95 % Wilson", a.calibration.ece.value.unwrap());
         assert!(chart.contains(&ece) && chart.contains("images per bin") && !chart.contains("NaN"), "{chart}");
         // As many dots as there are bins with images.
         let filled = a.calibration.bins.iter().filter(|b| b.images > 0).count();
