@@ -3,6 +3,7 @@
 mod bad_input;
 mod data;
 mod paper;
+mod eval;
 mod predict;
 mod summary;
 mod train;

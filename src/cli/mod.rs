@@ -1,9 +1,11 @@
 //! The commands, one a file. Results go to stdout, progress and remarks to stderr.
 
 mod cache;
+mod compare;
 mod data;
 mod devices;
 mod paper;
+mod eval;
 mod predict;
 mod selftest;
 mod summary;
@@ -42,6 +44,8 @@ enum Command {
     Selftest(selftest::Arguments),
     Summary(summary::Arguments),
     Predict(predict::Arguments),
+    Eval(eval::Arguments),
+    Compare(compare::Arguments),
 }
 
 impl Cli {
@@ -57,6 +61,8 @@ impl Cli {
             Command::Selftest(a) => selftest::run(a),
             Command::Summary(a) => summary::run(&a),
             Command::Predict(a) => predict::run(&a),
+            Command::Eval(a) => eval::run(&a),
+            Command::Compare(a) => compare::run(&a),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod chart;
 pub mod colormap;
 pub mod contact;
+pub mod curves;
 pub mod encode;
 pub mod experiment;
 pub mod gallery;
