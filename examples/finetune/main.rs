@@ -1,8 +1,8 @@
 //! Transfer learning with any of the networks: a frozen base, a new head, features computed once, and Grad-CAM of the result.
 //!
-//! `cargo run --release --example finetune -- --model all --smoke` runs all eleven on built-in synthetic radiographs; `--
-//! --help` tells more. Without `--weights` the base is random: everything runs, and the accuracy says little. What it writes
-//! is enough for `radiograd predict --weights FILE IMAGE…`.
+//! `cargo run --release --example finetune -- --model all --smoke` runs all eleven on built-in synthetic radiographs; `-- --help`
+//! tells more. Without `--weights` the base is random: everything runs, and the accuracy says little. What it writes is
+//! enough for `radiograd predict --weights FILE IMAGE…`.
 
 mod cohort;
 mod options;

@@ -170,12 +170,11 @@ impl Optimizer {
         self
     }
 
-    /// The same with dynamic loss scaling, which a training with [`Storage::F16`](crate::gpu::Storage) needs. As
-    /// `torch.amp.GradScaler` does, the gradients are divided by the factor before clipping and weight decay; a step in
-    /// which one is not finite changes neither weights nor moments nor the number of updates that Adam's bias correction
-    /// counts, and halves the factor. It all happens on the device, in a fixed order. Running statistics of batch norm are
-    /// those of the forward pass and change all the same, as in PyTorch. [`Plan::loss_scale`](crate::Plan::loss_scale) tells
-    /// the factor.
+    /// The same with dynamic loss scaling, which a training with [`Storage::F16`](crate::gpu::Storage) needs. As `torch.amp.GradScaler` does, the
+    /// gradients are divided by the factor before clipping and weight decay; a step in which one is not finite changes
+    /// neither weights nor moments nor the number of updates that Adam's bias correction counts, and halves the factor. It
+    /// all happens on the device, in a fixed order. Running statistics of batch norm are those of the forward pass and change
+    /// all the same, as in PyTorch. [`Plan::loss_scale`](crate::Plan::loss_scale) tells the factor.
     ///
     /// # Panics
     /// When the initial factor is not positive and finite, growth is below 1, backoff not in (0, 1), or the interval 0.

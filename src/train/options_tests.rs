@@ -205,7 +205,7 @@ fn early_stopping_and_plateau_decide_the_same_after_a_checkpoint() {
     let loss = |e: usize| whole.history[e - 1].validation_loss.unwrap();
     assert!((1..=epochs).all(|e| loss(e) >= loss(best)) && whole.validation_loss == Some(loss(best)));
     let rates: Vec<f64> = whole.history.iter().map(|r| r.learning_rate).collect();
-    assert!((rates[0] - 0.05 / 6.0).abs() < 1e-12 && rates.iter().any(|r| *r == 0.025), "{rates:?}");
+    assert!((rates[0] - 0.05 / 6.0).abs() < 1e-12 && rates.contains(&0.025), "{rates:?}");
     // The weights are those of the best epoch, not the last ones.
     let check = data.samples(9..IMAGES);
     let (_, again) = super::accuracy_and_loss(&logits(&whole.params, &check, 3), check.items);

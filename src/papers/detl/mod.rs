@@ -228,8 +228,7 @@ impl Run<'_> {
     }
 
     /// The frozen base's features of all Data-B images (and of the mirrored ones, if stage 2 mirrors): computed once, they
-    /// serve every fold and epoch of stage 2, which has no other augmentation. The weights come out bit-equal to training
-    /// through the frozen base (`kernels-tests`).
+    /// serve every fold and epoch of stage 2, which has no other augmentation. The weights come out bit-equal to training through the frozen base (`kernels-tests`).
     fn features(&self, base: &ParamStore) -> Result<Features> {
         let o = self.options;
         let options = FeatureOptions {
