@@ -3,6 +3,7 @@
 mod cache;
 mod data;
 mod devices;
+mod explain;
 mod predict;
 mod selftest;
 mod summary;
@@ -37,6 +38,7 @@ enum Command {
     Selftest(selftest::Arguments),
     Summary(summary::Arguments),
     Predict(predict::Arguments),
+    Explain(explain::Arguments),
 }
 
 impl Cli {
@@ -49,6 +51,7 @@ impl Cli {
             Command::Selftest(a) => selftest::run(a),
             Command::Summary(a) => summary::run(&a),
             Command::Predict(a) => predict::run(&a),
+            Command::Explain(a) => explain::run(&a),
         }
     }
 }
