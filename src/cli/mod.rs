@@ -6,6 +6,7 @@ mod data;
 mod devices;
 mod paper;
 mod eval;
+mod explain;
 mod predict;
 mod selftest;
 mod summary;
@@ -46,6 +47,7 @@ enum Command {
     Predict(predict::Arguments),
     Eval(eval::Arguments),
     Compare(compare::Arguments),
+    Explain(explain::Arguments),
 }
 
 impl Cli {
@@ -63,6 +65,7 @@ impl Cli {
             Command::Predict(a) => predict::run(&a),
             Command::Eval(a) => eval::run(&a),
             Command::Compare(a) => compare::run(&a),
+            Command::Explain(a) => explain::run(&a),
         }
     }
 }
