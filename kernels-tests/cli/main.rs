@@ -2,12 +2,12 @@
 
 mod bad_input;
 mod data;
-mod paper;
 mod eval;
+mod paper;
 mod predict;
 mod summary;
-mod train;
 mod synthesize;
+mod train;
 
 use radiograd::models::Network;
 use radiograd::weights::{self, Card, Scaling};

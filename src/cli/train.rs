@@ -78,7 +78,7 @@ pub fn run(a: &Arguments) -> Result<()> {
 }
 
 pub fn resume(a: &ResumeArguments) -> Result<()> {
-    let configuration = RunFolder::configuration(&a.run)?;
+    let configuration = RunFolder::description(&a.run)?;
     let of = |e: serde_json::Error| Error::format(a.run.join("run.json"), format!("no run of `radiograd train`: {e}"));
     let settings: Settings = serde_json::from_value(configuration["settings"].clone()).map_err(of)?;
     let grid: Vec<(String, Vec<String>)> = serde_json::from_value(configuration["grid"].clone()).map_err(of)?;

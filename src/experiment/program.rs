@@ -14,7 +14,7 @@ use crate::data::fold_file::{self, FoldFile, FoldImage};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::papers::lab::digest_of;
-use crate::train::{RunFolder, Status};
+use crate::train::{RunFolder, RunStatus};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
@@ -74,7 +74,10 @@ impl Program<'_> {
             Ok(findings) => findings,
             Err(e) => {
                 let interrupted = matches!(e, Error::Interrupted(_));
-                folder.finish(if interrupted { Status::Interrupted } else { Status::Failed }, Some(&e.to_string()))?;
+                folder.finish(
+                    if interrupted { RunStatus::Interrupted } else { RunStatus::Failed },
+                    Some(&e.to_string()),
+                )?;
                 return Err(match e {
                     Error::Interrupted(m) => {
                         Error::Interrupted(format!("{m}\n`radiograd resume {}` goes on", self.out.display()))
@@ -88,7 +91,7 @@ impl Program<'_> {
         let mut report = Report::new((network, &title, ""), "", self.gpu.describe(), findings);
         report.seconds = start.elapsed().as_secs_f64();
         report.write(self.out)?;
-        folder.finish(Status::Complete, None)?;
+        folder.finish(RunStatus::Complete, None)?;
         Ok(report)
     }
 

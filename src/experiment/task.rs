@@ -6,6 +6,7 @@ use crate::data::audit::{Bonds, Division, GroupBy, Leak, ReadOptions, Reading, l
 use crate::data::division::{self, Parts, divide};
 use crate::data::fold_file::{FoldFile, FoldImage};
 use crate::data::labels::{LabelMap, Labelled};
+use crate::data::phantom::teaching::{Example, Letter, Teaching};
 use crate::data::phantom::{self, Phantom};
 use crate::data::planes::{LoadOptions, le_bytes, load_planes};
 use crate::data::preprocessing::Preprocessing;
@@ -93,7 +94,7 @@ pub struct Synthetic {
     /// The class of each kind of [`phantom::CLASSES`]; images of a kind without one are left out.
     pub class_of: [Option<usize>; 4],
     /// A letter in a corner that goes with a class.
-    pub letter: Option<phantom::Letter>,
+    pub letter: Option<Letter>,
     /// Sources with styles of their own; 1: all alike.
     pub sources: usize,
 }
@@ -282,19 +283,13 @@ impl Task {
     /// # Errors
     /// [`Error::Usage`] for a side that cannot be drawn, or no image of a class.
     pub fn synthetic(s: &Synthetic, o: &TaskOptions) -> Result<Task> {
-        if !(phantom::MIN_SIDE..=phantom::MAX_SIDE).contains(&o.side) {
-            let (a, b) = (phantom::MIN_SIDE, phantom::MAX_SIDE);
-            return Err(Error::Usage(format!("side {}: synthetic radiographs have {a} to {b} pixels", o.side)));
-        }
-        let drawn = phantom::teach(&phantom::Teaching {
-            seed: o.seed,
-            patients: s.patients,
-            side: o.side,
-            letter: s.letter,
-            sources: s.sources,
-        });
-        let all: Vec<(phantom::Taught, usize)> =
-            drawn.into_iter().filter_map(|t| Some((s.class_of[t.phantom.class]?, t))).map(|(c, t)| (t, c)).collect();
+        let set = Teaching { seed: o.seed, patients: s.patients, side: o.side, letter: s.letter, sources: s.sources };
+        let all: Vec<(Example, usize)> = set
+            .draw()?
+            .into_iter()
+            .filter_map(|e| Some((s.class_of[e.label.class]?, e)))
+            .map(|(c, e)| (e, c))
+            .collect();
         if let Some(class) = (0..s.classes.len()).find(|c| !all.iter().any(|a| a.1 == *c)) {
             let m = format!("{} synthetic patients: no image of class {}", s.patients, s.classes[class]);
             return Err(Error::Usage(m));
@@ -303,11 +298,11 @@ impl Task {
         let phantoms = || all.iter().map(|(t, _)| &t.phantom);
         let name = |(i, p): (usize, &Phantom)| format!("synthetic-{}-{i}", p.patient);
         let names: Vec<String> = phantoms().enumerate().map(name).collect();
-        let facts = |(i, (t, _)): (usize, &(phantom::Taught, usize))| Facts {
+        let facts = |(i, (t, _)): (usize, &(Example, usize))| Facts {
             name: names[i].clone(),
             patient: format!("synthetic-{}", t.phantom.patient),
             group: t.phantom.patient as usize,
-            source: t.source.clone(),
+            source: format!("synthetic-source-{}", t.label.source + 1),
             view: View::Frontal.name().into(),
             ..Facts::default()
         };

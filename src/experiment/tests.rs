@@ -5,7 +5,7 @@ use super::shortcut::{Shortcuts, shortcuts};
 use super::train::Context;
 use super::*;
 use crate::data::division::{Method, Options};
-use crate::data::phantom::Letter;
+use crate::data::phantom::teaching::Letter;
 use crate::nn::Schedule;
 use crate::ops::testing::gpu;
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::experiment::{Findings, Report};
 use crate::gpu::Gpu;
 use crate::names::nearest;
-use crate::train::{RunFolder, Status};
+use crate::train::{RunFolder, RunStatus};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -86,7 +86,7 @@ pub fn run(gpu: &Gpu, name: &str, options: &PaperOptions) -> Result<Report> {
     let mut findings = match (paper.run)(&lab) {
         Ok(findings) => findings,
         Err(e) => {
-            let status = if matches!(e, Error::Interrupted(_)) { Status::Interrupted } else { Status::Failed };
+            let status = if matches!(e, Error::Interrupted(_)) { RunStatus::Interrupted } else { RunStatus::Failed };
             folder.finish(status, Some(&e.to_string()))?;
             return Err(e.and_written(&options.out.display().to_string()));
         }
@@ -96,7 +96,7 @@ pub fn run(gpu: &Gpu, name: &str, options: &PaperOptions) -> Result<Report> {
         Report::new((paper.name, paper.title, paper.citation), options.scale.name(), gpu.describe(), findings);
     report.seconds = start.elapsed().as_secs_f64();
     report.write(&options.out)?;
-    folder.finish(Status::Complete, None)?;
+    folder.finish(RunStatus::Complete, None)?;
     Ok(report)
 }
 

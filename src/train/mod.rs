@@ -36,4 +36,5 @@ pub use micro::MicroBatch;
 pub use options::{FitOptions, Loss};
 pub use predict::{Predictor, accuracy_and_loss, argmax, class_of, probabilities};
 pub use resume::CheckpointOptions;
+pub use run_folder::{RunFolder, RunStatus, hashed};
 pub use stopping::{EarlyStopping, Ended, Keep, Monitor};

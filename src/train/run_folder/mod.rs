@@ -150,14 +150,42 @@ impl RunFolder {
         if !RunFolder::is_one(dir) {
             return Err(Error::Usage(format!("{} is no run's folder: it has no {CARD}", dir.display())));
         }
-        let bytes = std::fs::read(&path).map_err(Error::io(&path, "cannot read"))?;
-        let mut card: Card = serde_json::from_slice(&bytes).map_err(|e| Error::format(&path, e))?;
-        if card.format != FORMAT {
-            return Err(Error::format(&path, format!("format \"{}\", expected \"{FORMAT}\"", card.format)));
-        }
+        let mut card = card(&path)?;
         card.resumed.push(Resumed { time: clock::now(), program: PROGRAM.into() });
         (card.status, card.ended, card.message) = (RunStatus::Running, None, None);
         RunFolder::with(dir, card, "opened")
+    }
+
+    /// Goes on with the run in `dir` if it is described by the same `run`, or creates it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming what another run is described by; as [`RunFolder::open`] and [`RunFolder::create`].
+    pub fn open_or_create(dir: &Path, run: Value) -> Result<RunFolder> {
+        if !RunFolder::is_one(dir) {
+            return RunFolder::create(dir, run);
+        }
+        let there = RunFolder::description(dir)?;
+        let differs = |(key, value): (&String, &Value)| (there.get(key) != Some(value)).then(|| key.clone());
+        let keys: Vec<String> = run.as_object().into_iter().flatten().filter_map(differs).collect();
+        match keys.is_empty() {
+            true => RunFolder::open(dir),
+            false => Err(Error::Usage(format!(
+                "{} holds another run: its {} differs; name another folder",
+                dir.display(),
+                keys.join(", ")
+            ))),
+        }
+    }
+
+    /// What was said of the run in `dir`, which stays as it is.
+    ///
+    /// # Errors
+    /// As [`RunFolder::open`].
+    pub fn description(dir: &Path) -> Result<Value> {
+        if !RunFolder::is_one(dir) {
+            return Err(Error::Usage(format!("{} is no run's folder: it has no {CARD}", dir.display())));
+        }
+        Ok(card(&dir.join(CARD))?.run)
     }
 
     /// Whether `dir` holds a run.
@@ -324,6 +352,15 @@ fn folder_name(label: &str) -> String {
     match fine == label && !label.is_empty() && label != "steps" && label.len() <= 100 {
         true => fine,
         false => format!("{}-{}", fine.chars().take(40).collect::<String>(), &digest("label", label)[..8]),
+    }
+}
+
+fn card(path: &Path) -> Result<Card> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read"))?;
+    let card: Card = serde_json::from_slice(&bytes).map_err(|e| Error::format(path, e))?;
+    match card.format == FORMAT {
+        true => Ok(card),
+        false => Err(Error::format(path, format!("format \"{}\", expected \"{FORMAT}\"", card.format))),
     }
 }
 
