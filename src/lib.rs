@@ -44,6 +44,7 @@
 pub mod data;
 pub mod error;
 pub mod eval;
+pub mod experiment;
 pub mod explain;
 pub mod files;
 pub mod gpu;

@@ -2,8 +2,12 @@
 
 mod bad_input;
 mod data;
+mod paper;
+mod eval;
 mod predict;
 mod summary;
+mod train;
+mod synthesize;
 
 use radiograd::models::Network;
 use radiograd::weights::{self, Card, Scaling};

@@ -1,11 +1,16 @@
 //! The commands, one a file. Results go to stdout, progress and remarks to stderr.
 
 mod cache;
+mod compare;
 mod data;
 mod devices;
+mod paper;
+mod eval;
+mod explain;
 mod predict;
 mod selftest;
 mod summary;
+mod train;
 
 use clap::{Args, Parser, Subcommand};
 use radiograd::data::cache::root as cache_root;
@@ -34,9 +39,15 @@ enum Command {
     Cache(cache::Arguments),
     Data(data::Arguments),
     Devices(devices::Arguments),
+    Train(train::Arguments),
+    Resume(train::ResumeArguments),
+    Paper(paper::Arguments),
     Selftest(selftest::Arguments),
     Summary(summary::Arguments),
     Predict(predict::Arguments),
+    Eval(eval::Arguments),
+    Compare(compare::Arguments),
+    Explain(explain::Arguments),
 }
 
 impl Cli {
@@ -46,9 +57,15 @@ impl Cli {
             Command::Cache(a) => cache::run(&a),
             Command::Data(a) => data::run(&a),
             Command::Devices(a) => devices::run(a),
+            Command::Train(a) => train::run(&a),
+            Command::Resume(a) => train::resume(&a),
+            Command::Paper(a) => paper::run(&a),
             Command::Selftest(a) => selftest::run(a),
             Command::Summary(a) => summary::run(&a),
             Command::Predict(a) => predict::run(&a),
+            Command::Eval(a) => eval::run(&a),
+            Command::Compare(a) => compare::run(&a),
+            Command::Explain(a) => explain::run(&a),
         }
     }
 }

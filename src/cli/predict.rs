@@ -3,7 +3,7 @@
 use super::{DeviceArguments, positive};
 use clap::{Args, ValueEnum};
 use radiograd::models::{Grey, Preprocess};
-use radiograd::predict::{self, Model, ModelOptions, RunOptions, Table, TableFormat};
+use radiograd::predict::{self, Cascade, HeatMaps, Model, ModelOptions, Naming, RunOptions, Table, TableFormat};
 use radiograd::train::interrupt;
 use radiograd::{Gpu, Result, Storage};
 use std::path::PathBuf;
@@ -12,6 +12,9 @@ use std::path::PathBuf;
 ///
 /// A weights file of this program says itself which network it belongs to, how images are prepared and what the classes are
 /// called. For published weights name the network: --network vgg16.
+///
+/// Two stages, as Gao & Wang have them: --then viral=stage2.safetensors sends the images whose highest class is "viral" through a
+/// second weights file. --heat-maps shows what the stage that gave the verdict looked at.
 ///
 /// Research software, not a medical device.
 #[derive(Args)]
@@ -37,6 +40,32 @@ pub struct Arguments {
     /// Count damaged images instead of stopping at the first.
     #[arg(long)]
     skip_bad: bool,
+    /// A second stage: images whose highest class is CLASS go through this weights file, too. The table gets its probabilities
+    /// (stage2_...) and the final verdict. Can be given once for each class.
+    #[arg(long, value_name = "CLASS=FILE")]
+    then: Vec<String>,
+    /// Write a heat map of each image's verdict into this folder, and index.html, which shows all with their probabilities.
+    #[arg(long, value_name = "DIR")]
+    heat_maps: Option<PathBuf>,
+    /// Call pictures by their files' names, which can hold patients' numbers, instead of hashes. The table always has the
+    /// paths that you gave.
+    #[arg(long, requires = "heat_maps")]
+    show_names: bool,
+    #[command(flatten)]
+    model: ModelArguments,
+    /// Keep activations as 16-bit floats: half their memory, scores that differ in the third digit. The adapter needs them.
+    #[arg(long)]
+    f16: bool,
+    #[command(flatten)]
+    device: DeviceArguments,
+    /// No progress.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What the user says of a weights file that does not say it itself.
+#[derive(Args)]
+pub struct ModelArguments {
     /// The network, where the file does not name it.
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
@@ -50,14 +79,25 @@ pub struct Arguments {
     /// How pixels are scaled, in place of what the file or the network's published weights have.
     #[arg(long, value_enum)]
     preprocess: Option<PreprocessName>,
-    /// Keep activations as 16-bit floats: half their memory, scores that differ in the third digit. The adapter needs them.
-    #[arg(long)]
-    f16: bool,
-    #[command(flatten)]
-    device: DeviceArguments,
-    /// No progress.
-    #[arg(short, long)]
-    quiet: bool,
+}
+
+impl ModelArguments {
+    pub fn options(&self) -> ModelOptions {
+        ModelOptions {
+            network: self.network.clone(),
+            side: self.side,
+            grey: self.grey.map(|g| match g {
+                GreyName::Replicate => Grey::Replicate,
+                GreyName::Fold => Grey::Fold,
+            }),
+            preprocess: self.preprocess.map(|p| match p {
+                PreprocessName::Unit => Preprocess::Unit,
+                PreprocessName::Signed => Preprocess::Signed,
+                PreprocessName::Imagenet => Preprocess::ImageNet,
+                PreprocessName::Caffe => Preprocess::Caffe,
+            }),
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -81,28 +121,23 @@ enum PreprocessName {
 }
 
 pub fn run(a: &Arguments) -> Result<()> {
-    let options = ModelOptions {
-        network: a.network.clone(),
-        side: a.side,
-        grey: a.grey.map(|g| match g {
-            GreyName::Replicate => Grey::Replicate,
-            GreyName::Fold => Grey::Fold,
-        }),
-        preprocess: a.preprocess.map(|p| match p {
-            PreprocessName::Unit => Preprocess::Unit,
-            PreprocessName::Signed => Preprocess::Signed,
-            PreprocessName::Imagenet => Preprocess::ImageNet,
-            PreprocessName::Caffe => Preprocess::Caffe,
-        }),
-    };
     let device = a.device.options()?;
-    let model = Model::open(&a.weights, &options)?;
+    let cascade = Cascade::open(Model::open(&a.weights, &a.model.options())?, &a.then)?;
     let files = predict::images(&a.images)?;
     let format = if a.json { TableFormat::Json } else { TableFormat::Csv };
-    let mut table = Table::create(a.out.as_deref(), format, &model)?;
+    let mut table = Table::of_cascade(a.out.as_deref(), format, &cascade, a.heat_maps.is_some())?;
+    let naming = Naming::new(&a.images, files.len(), a.show_names);
+    let heat = a.heat_maps.as_deref().map(|dir| HeatMaps::create(dir, naming, &cascade, &files));
+    let mut heat = heat.transpose()?;
     interrupt::install();
     let gpu = Gpu::with(&device)?.with_storage(Storage::f16(a.f16))?;
     let run = RunOptions { batch: a.batch, skip_bad: a.skip_bad, quiet: a.quiet };
-    let outcome = predict::run(&gpu, &model, &files, &run, |path, logits, p| table.add(path, logits, p))?;
+    let outcome = cascade.run(&gpu, &files, &run, heat.as_mut(), |verdict| table.add_verdict(verdict))?;
+    if let Some(heat) = heat {
+        let page = heat.finish(&outcome)?;
+        if !a.quiet {
+            eprintln!("{}", page.display());
+        }
+    }
     table.finish(&outcome)
 }

@@ -8,6 +8,7 @@ use crate::data::collections;
 use crate::data::table::{Dataset, Record, is_image_extension, patient_key};
 use crate::data::text::{Csv, Encoding, stay_below};
 use crate::error::{Error, Result};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// Name of the table in a folder.
@@ -77,7 +78,7 @@ fn read_table(data: &mut Dataset, folder: &Path, name: &str) -> Result<()> {
     let (file, finding) = (table.column("file")?, table.column("finding")?);
     let optional = OPTIONAL.map(|c| table.optional(c));
     let own = name.split('-').next().unwrap_or(name);
-    let mut listed = std::collections::HashSet::new();
+    let (mut listed, mut sources) = (HashSet::new(), HashSet::new());
     for (i, row) in table.rows.iter().enumerate() {
         let path_in = |cell: &str| {
             stay_below(cell).map_err(|why| Error::format(&path, format!("row {}: the path {cell:?} {why}", i + 1)))
@@ -89,7 +90,8 @@ fn read_table(data: &mut Dataset, folder: &Path, name: &str) -> Result<()> {
         let (mask, lung_mask) = (mask?, lung_mask?);
         listed.extend([Some(&below), mask.as_ref(), lung_mask.as_ref()].into_iter().flatten().cloned());
         let (source, collection) = (source.unwrap_or_else(|| name.into()), collection.unwrap_or_else(|| own.into()));
-        if !data.origins.contains_key(&source)
+        // Once a source: looking reads all published manifests.
+        if sources.insert(source.clone())
             && let Some(origin) = collections::known(&collection)
         {
             data.origins.insert(source.clone(), origin);
@@ -125,7 +127,7 @@ fn read_table(data: &mut Dataset, folder: &Path, name: &str) -> Result<()> {
 /// [`Error::Io`] when a folder cannot be listed.
 pub(crate) fn images_below(base: &Path) -> Result<Vec<PathBuf>> {
     let mut images = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut todo = vec![PathBuf::new()];
     while let Some(dir) = todo.pop() {
         let at = base.join(&dir);

@@ -19,7 +19,7 @@ mod tests;
 
 use crate::data::audit::facts::{ADULT, View, years};
 use crate::data::table::{Dataset, Record, plain};
-use crate::data::text::glob;
+use crate::data::text::{MAX_MANIFEST_BYTES, glob, read_at_most};
 use crate::error::{Error, Result};
 use crate::names::nearest;
 use serde::{Deserialize, Serialize};
@@ -182,7 +182,7 @@ impl LabelMap {
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] when the file is not a label map or contradicts itself.
     pub fn read(path: &Path) -> Result<LabelMap> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path, "cannot read"))?;
+        let text = String::from_utf8(read_at_most(path, MAX_MANIFEST_BYTES)?).map_err(|e| Error::format(path, e))?;
         LabelMap::parse(&text).map_err(|e| Error::format(path, e))
     }
 

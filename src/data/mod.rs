@@ -28,5 +28,6 @@ pub mod resize;
 pub mod split;
 pub mod split_file;
 pub mod summary;
+pub mod synthesize;
 pub mod table;
 pub mod text;

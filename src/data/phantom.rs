@@ -4,12 +4,16 @@
 //! an image sums the attenuation along each ray, adds vessels, findings, scatter and detector noise, and develops the sum
 //! with an exposure of its own. The four classes differ in *where and how* the lungs are dense, while exposure, stature,
 //! posture, breath and tubes vary more than the disease does: the pixels are not linearly separable.
+//! [`teaching`] adds sources that look different and a letter that betrays a class.
 //! These are drawings for tests and demonstrations. They say nothing about real patients.
 
 mod anatomy;
 mod film;
 mod lesion;
+mod letter;
 mod noise;
+mod style;
+pub mod teaching;
 mod vessels;
 
 use anatomy::Anatomy;
@@ -112,47 +116,57 @@ fn binary_disease(class: usize, lot: u64) -> Disease {
     }
 }
 
-/// All images of one patient. The streams are keyed by (seed, patient, image), never shared.
-fn draw_patient(seed: u64, patient: u64, side: usize, class: usize, pick: fn(usize, u64) -> Disease) -> Vec<Phantom> {
-    let mut rng = Rng::keyed(&[seed, patient]);
-    let body = Anatomy::draw(&mut rng);
-    let disease = pick(class, rng.bits());
-    let images = [1, 1, 1, 2, 2, 2, 2, 3, 3, 4][rng.int(0, 9) as usize];
-    let habit = film::Habit::draw(&mut rng);
-    (0..images).map(|image| draw_image(seed, patient, image, side, class, disease, &body, &habit)).collect()
-}
-
-/// One image. A finding that falls outside the visible lung (behind the heart, say) is drawn again elsewhere, so that
-/// every diseased image shows its disease.
-#[allow(clippy::too_many_arguments)] // the whole key of an image, passed once
-fn draw_image(
-    seed: u64,
-    patient: u64,
-    image: u64,
-    side: usize,
+/// What the images of one patient share. The streams are keyed by (seed, patient, image), never shared.
+struct Patient {
+    number: u64,
     class: usize,
     disease: Disease,
-    body: &Anatomy,
-    habit: &film::Habit,
-) -> Phantom {
-    let need = side * side / 250;
-    let mut attempt = 0;
-    loop {
-        let mut course = Rng::keyed(&[seed, patient, 1 << 40, attempt]);
-        let mut state = Rng::keyed(&[seed, patient, 1 << 41, image, attempt]);
-        let mut now = body.visit(&mut state);
-        let findings = Findings::draw(disease, &mut now, &mut course, &mut state);
-        let mut tree = Rng::keyed(&[seed, patient, 1 << 42]);
-        let view = film::View::draw(habit, &mut state);
-        let exposed = film::expose(&now, &findings, &vessels::grow(&now, &mut tree), &view, side);
-        let marked = exposed.lesion.iter().filter(|&&m| m).count();
-        // Attempts are bounded only to make the loop's end evident; one in some thousand images needs a second one.
-        if disease == Disease::None || marked >= need.max(3) || (marked > 0 && attempt >= 30) {
-            let pixels = film::develop(&exposed.attenuation, side, &view, &mut state);
-            return Phantom { side, pixels, lesion: exposed.lesion, lungs: exposed.lungs, class, patient };
-        }
-        attempt += 1;
+    /// Images of this patient, 1 to 4.
+    images: u64,
+    body: Anatomy,
+    habit: film::Habit,
+}
+
+impl Patient {
+    /// A patient, without drawing an image: cheap.
+    fn draw(seed: u64, number: u64, class: usize, pick: fn(usize, u64) -> Disease) -> Patient {
+        let mut rng = Rng::keyed(&[seed, number]);
+        let body = Anatomy::draw(&mut rng);
+        let disease = pick(class, rng.bits());
+        let images = [1, 1, 1, 2, 2, 2, 2, 3, 3, 4][rng.int(0, 9) as usize];
+        let habit = film::Habit::draw(&mut rng);
+        Patient { number, class, disease, images, body, habit }
     }
+
+    /// One image. A finding that falls outside the visible lung (behind the heart, say) is drawn again elsewhere, so that
+    /// every diseased image shows its disease.
+    fn image(&self, seed: u64, image: u64, side: usize) -> Phantom {
+        let need = side * side / 250;
+        let mut attempt = 0;
+        loop {
+            let mut course = Rng::keyed(&[seed, self.number, 1 << 40, attempt]);
+            let mut state = Rng::keyed(&[seed, self.number, 1 << 41, image, attempt]);
+            let mut now = self.body.visit(&mut state);
+            let findings = Findings::draw(self.disease, &mut now, &mut course, &mut state);
+            let mut tree = Rng::keyed(&[seed, self.number, 1 << 42]);
+            let view = film::View::draw(&self.habit, &mut state);
+            let exposed = film::expose(&now, &findings, &vessels::grow(&now, &mut tree), &view, side);
+            let marked = exposed.lesion.iter().filter(|&&m| m).count();
+            // Attempts are bounded only to make the loop's end evident; one in some thousand images needs a second one.
+            if self.disease == Disease::None || marked >= need.max(3) || (marked > 0 && attempt >= 30) {
+                let pixels = film::develop(&exposed.attenuation, side, &view, &mut state);
+                let (class, patient) = (self.class, self.number);
+                return Phantom { side, pixels, lesion: exposed.lesion, lungs: exposed.lungs, class, patient };
+            }
+            attempt += 1;
+        }
+    }
+}
+
+/// All images of one patient.
+fn draw_patient(seed: u64, patient: u64, side: usize, class: usize, pick: fn(usize, u64) -> Disease) -> Vec<Phantom> {
+    let patient = Patient::draw(seed, patient, class, pick);
+    (0..patient.images).map(|image| patient.image(seed, image, side)).collect()
 }
 
 #[cfg(test)]

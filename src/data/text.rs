@@ -75,7 +75,7 @@ impl Csv {
     }
 
     fn parse_at_most(path: &Path, bytes: &[u8], encoding: Encoding, cells: usize) -> Result<Csv> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let text = match encoding {
             Encoding::Latin1 => bytes.iter().map(|&b| char::from(b)).collect(),
             Encoding::Utf8 => String::from_utf8(bytes.to_vec()).map_err(|e| {

@@ -171,7 +171,13 @@ impl Assessment {
         let named = [(ece.as_str(), &c.ece), ("Brier score (0 to 2)", &c.brier), ("log loss (nats)", &c.log_loss)];
         let rows: Vec<Vec<String>> = named
             .iter()
-            .map(|(name, v)| cells([name.to_string(), decimal(v.value), ends(v.interval), method(v.interval)]))
+            .map(|(name, v)| {
+                // A resample's ECE is larger than that of the data, by the bias that it has itself.
+                let high =
+                    if name.starts_with("ECE") && v.interval.is_some() { " (lies high: ECE is biased)" } else { "" };
+                let method = format!("{}{high}", method(v.interval));
+                cells([name.to_string(), decimal(v.value), ends(v.interval), method])
+            })
             .collect();
         write!(f, "{}", columns(&rows))?;
         let t = &c.temperature;

@@ -5,6 +5,7 @@
 //! against scikit-learn, SciPy and statsmodels (values stored in the tests).
 
 pub mod assessment;
+mod assessment_notes;
 mod assessment_text;
 pub mod bootstrap;
 pub mod calibration;
@@ -28,7 +29,7 @@ pub mod regression;
 mod resample;
 pub mod roc;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use assessment::{AssessOptions, Assessment};
 pub use cam_energy::{CamImage, CamScores, CamSummary, energy_inside, peak_inside, uniform_share};

@@ -330,6 +330,24 @@ mod tests {
     }
 
     #[test]
+    fn damaged_files_are_refused_or_valid_and_never_a_panic() {
+        let whole = format!("{HEAD}x,1,0,normal,normal,0.9,0.1\n\"y,\"\"z\",,1,COVID-19,normal,0.5,0.5\n");
+        let check = |bytes: &[u8]| {
+            if let Ok(read) = Predictions::parse(bytes) {
+                read.validate().unwrap();
+            }
+        };
+        for at in 0..whole.len() {
+            check(&whole.as_bytes()[..at]);
+            for byte in [b'"', b',', b'\n', b'-', b'9', b'e', 0, 0xff] {
+                let mut damaged = whole.clone().into_bytes();
+                damaged[at] = byte;
+                check(&damaged);
+            }
+        }
+    }
+
+    #[test]
     fn nothing_wrong_is_written() {
         let row = |p: [f64; 2]| Prediction {
             image: "x".into(),

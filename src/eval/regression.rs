@@ -188,6 +188,7 @@ impl std::fmt::Display for Regression {
             let (b, e, z) = (number(c.estimate, 4), number(c.standard_error, 4), number(c.z, 2));
             writeln!(f, "  {:width$}  {b:>9} {e:>9} {z:>7} {p:>8}  {ends}", c.name)?;
         }
+        writeln!(f)?;
         let title = "term (likelihood ratio, type II)";
         let wide = width.max(title.len());
         writeln!(f, "  {title:wide$}  {:>9} {:>3} {:>7} {:>8}", "chi2", "df", "p", "p (Holm)")?;

@@ -11,7 +11,7 @@ use crate::graph::{Graph, Shape, Tensor, ValueId};
 use crate::models::{Cells, Network, cells};
 use crate::nn::Layers;
 use crate::ops::{CamMethod, Colors};
-use crate::plan::{Feed, MemoryReport, Plan, PlanSpec, Weights};
+use crate::plan::{Feed, MemoryReport, Plan, PlanSpec, Target, Weights, forecast, with_largest_batch};
 use crate::train::{Normalize, Samples};
 use std::rc::Rc;
 
@@ -130,43 +130,67 @@ pub struct GradCam {
     offset: isize,
 }
 
+/// A graph that explains.
+struct Recorded<'g> {
+    x: Tensor<'g>,
+    upstream: Tensor<'g>,
+    /// Scores, raw map, enlarged map, peak, colours.
+    outputs: Vec<Tensor<'g>>,
+    size: [usize; 2],
+    cells: Cells,
+    frame: [usize; 2],
+}
+
+fn record<'g>(graph: &'g Graph, network: &Network, options: &CamOptions) -> Result<Recorded<'g>> {
+    let CamOptions { side, classes, batch, channels, .. } = *options;
+    let x = graph.input("images", Shape::image(batch, channels, side, side));
+    let upstream = graph.input("class", Shape::image(batch, classes, 1, 1));
+    let out = network.record(graph, x, classes, &Layers::default());
+    let features = match &options.layer {
+        Some(path) => activation(out.logits, path)?,
+        None => out.features,
+    };
+    let _scope = graph.scope("cam");
+    let gradient = out.logits.gradients_with(upstream, &[features])[0]
+        .ok_or_else(|| Error::Internal("the scores do not depend on the features".into()))?;
+    let raw = features.cam(gradient, options.method);
+    let (map, peak) = raw.cam_normalize();
+    let (_, _, h, w) = map.nchw();
+    let cells = cells(graph, features.id);
+    let frame = [h, w].map(|n| (n as f64 * cells.stride).round() as usize);
+    let large = map.resize(frame, false);
+    let outputs = vec![out.logits, raw, large, peak, large.colormap(Colors::Turbo)];
+    Ok(Recorded { x, upstream, outputs, size: [h, w], cells, frame })
+}
+
 impl GradCam {
     /// Plans explanations of `network` on weights that are on the device.
     ///
     /// # Errors
-    /// [`Error::Memory`] when it does not fit; [`Error::Usage`] when there is no such layer (with the nearest names) or it gives
-    /// no map, the side or the channels are not the network's, or the weights are another network's.
+    /// [`Error::Memory`] when it does not fit, with the largest batch that does; [`Error::Usage`] when there is no such layer
+    /// (with the nearest names) or it gives no map, the side or the channels are not the network's, or the weights are
+    /// another network's.
     pub fn new(gpu: &Gpu, network: &Network, weights: &Rc<Weights>, options: &CamOptions) -> Result<GradCam> {
         options.check(network)?;
-        let CamOptions { side, classes, batch, channels, .. } = *options;
         let graph = Graph::new();
-        let x = graph.input("images", Shape::image(batch, channels, side, side));
-        let upstream = graph.input("class", Shape::image(batch, classes, 1, 1));
-        let out = network.record(&graph, x, classes, &Layers::default());
-        let features = match &options.layer {
-            Some(path) => activation(out.logits, path)?,
-            None => out.features,
-        };
-        let _scope = graph.scope("cam");
-        let gradient = out.logits.gradients_with(upstream, &[features])[0]
-            .ok_or_else(|| Error::Internal("the scores do not depend on the features".into()))?;
-        let raw = features.cam(gradient, options.method);
-        let (map, peak) = raw.cam_normalize();
-        let (_, _, h, w) = map.nchw();
-        let cells = cells(&graph, features.id);
-        let frame = [h, w].map(|n| (n as f64 * cells.stride).round() as usize);
-        let large = map.resize(frame, false);
-        let outputs: Vec<Tensor> = vec![out.logits, raw, large, peak, large.colormap(Colors::Turbo)];
-        let plan = Plan::compile(gpu, &graph, weights, &PlanSpec { outputs, ..Default::default() })?;
+        let recorded = record(&graph, network, options)?;
+        let spec = PlanSpec { outputs: recorded.outputs.clone(), ..Default::default() };
+        let plan = Plan::compile(gpu, &graph, weights, &spec).map_err(|e| {
+            with_largest_batch(e, &Target::of(gpu), options.batch, |batch| {
+                let graph = Graph::new();
+                let outputs = record(&graph, network, &options.clone().batch(batch))?.outputs;
+                forecast(&Target::of(gpu), &graph, &PlanSpec { outputs, ..Default::default() })
+            })
+        })?;
         Ok(GradCam {
             plan,
-            input: x.id,
-            upstream: upstream.id,
+            input: recorded.x.id,
+            upstream: recorded.upstream.id,
             options: options.clone(),
-            size: [h, w],
-            cells,
-            frame,
-            offset: cells.offset.round() as isize,
+            size: recorded.size,
+            cells: recorded.cells,
+            frame: recorded.frame,
+            offset: recorded.cells.offset.round() as isize,
         })
     }
 

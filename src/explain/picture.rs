@@ -2,7 +2,8 @@
 
 use super::gradcam::Explanation;
 use crate::error::{Error, Result};
-use crate::report::overlay::{Panel, PanelStyle, panel, png_bytes};
+use crate::ops::CamMethod;
+use crate::report::overlay::{Marks, Panel, PanelStyle, marked, panel, png_bytes};
 use crate::train::{Samples, probabilities};
 
 impl Explanation {
@@ -15,6 +16,24 @@ impl Explanation {
             }
             ref all => probabilities(all)[self.target],
         }
+    }
+
+    /// A PNG file of `plane`, the image [side × side] in [0, 1], the map in colours, and both over each other, with the caption
+    /// below: a panel without any words of its own but those above the pictures.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when image, map, mask and contour are not of one size.
+    pub fn panel(
+        &self,
+        plane: &[f32],
+        side: usize,
+        mask: Option<&[u8]>,
+        marks: &Marks,
+        caption: &str,
+    ) -> Result<Vec<u8>> {
+        let gray = gray(plane);
+        let all = Panel { width: side, height: side, gray: &gray, map_rgb: &self.rgb, mask, caption };
+        png_bytes(&marked(&all, &PanelStyle::default(), marks)?)
     }
 
     /// A PNG file: image `item` of `samples` (its number and class), the map in colours, and both over each other, with the
@@ -42,13 +61,28 @@ impl Explanation {
                 samples.shape
             )));
         };
-        let gray: Vec<u8> = pixels.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect();
+        let gray = gray(pixels);
         let empty = if self.is_empty() { ", no evidence anywhere" } else { "" };
         let caption = format!("true {truth}, predicted {predicted}, p = {:.2}{empty}", self.probability());
         // A normal image has an empty mask: nothing to outline.
         let mask = mask.filter(|m| m.iter().any(|v| *v != 0));
         let all = Panel { width, height, gray: &gray, map_rgb: &self.rgb, mask, caption: &caption };
         png_bytes(&panel(&all, &PanelStyle::default())?)
+    }
+}
+
+/// Values in [0, 1] as bytes.
+pub(crate) fn gray(plane: &[f32]) -> Vec<u8> {
+    plane.iter().map(|v| (v.clamp(0.0, 1.0) * 255.0).round() as u8).collect()
+}
+
+/// A method's name for readers.
+pub(crate) fn title(method: CamMethod) -> &'static str {
+    match method {
+        CamMethod::GradCam => "Grad-CAM",
+        CamMethod::GradCamPlusPlus => "Grad-CAM++",
+        CamMethod::HiResCam => "HiResCAM",
+        CamMethod::LayerCam => "LayerCAM",
     }
 }
 

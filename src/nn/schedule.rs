@@ -65,9 +65,9 @@ impl Schedule {
     pub const NAMES: [&str; 5] = ["constant", "cosine", "three-stage", "plateau", "warmup-cosine"];
 
     /// The schedule of this name that begins with `lr` in a training of `epochs`: `cosine` falls to 0 at its end,
-    /// `three-stage` has lr, lr / 2 and lr / 4 (Zhong's ratios), `plateau` multiplies by 0.1 after a tenth of the epochs, from 2 to 10,
-    /// without a loss lower by 1e-4 (the numbers are Keras' defaults but for the patience), `warmup-cosine` warms up for a tenth
-    /// of the epochs, 1 or more, and is a cosine over the others.
+    /// `three-stage` has lr, lr / 2 and lr / 4 (Zhong's ratios), `plateau` multiplies by 0.1 after a tenth of the epochs,
+    /// from 2 to 10, without a loss lower by 1e-4 (the numbers are Keras' defaults but for the patience), `warmup-cosine`
+    /// warms up for a tenth of the epochs, 1 or more, and is a cosine over the others.
     ///
     /// # Errors
     /// [`Error::Usage`] with the nearest name when there is none, and for a rate that is not positive and finite.
@@ -143,8 +143,8 @@ impl Schedule {
     /// Whether its numbers make sense.
     ///
     /// # Errors
-    /// [`Error::Usage`] for rates that are negative, not finite or missing, a factor outside (0, 1), and steps whose epochs do not
-    /// ascend.
+    /// [`Error::Usage`] for rates that are negative, not finite or missing, a factor outside (0, 1), and steps whose epochs
+    /// do not ascend.
     pub fn check(&self) -> Result<()> {
         let bad = |what: &str| Err(Error::Usage(format!("schedule {self:?}: {what}")));
         let rates: Vec<f64> = match self {
@@ -232,8 +232,8 @@ mod tests {
 
     #[test]
     fn plateau_does_what_keras_does() {
-        // Keras 3.15.1's ReduceLROnPlateau(factor=0.5, patience=2, min_delta=0.01, min_lr=1e-4) on these losses: its optimizer's
-        // learning rate, at the start and after each epoch.
+        // Keras 3.15.1's ReduceLROnPlateau(factor=0.5, patience=2, min_delta=0.01, min_lr=1e-4) on these losses: its
+        // optimizer's learning rate, at the start and after each epoch.
         let losses = [0.70, 0.60, 0.595, 0.6, 0.58, 0.575, 0.9, 0.571, 0.58, 0.6, 0.6, 0.6, 0.6].map(Some);
         let s = Schedule::Plateau { lr: 1e-3, factor: 0.5, patience: 2, min_delta: 0.01, min_lr: 1e-4 };
         let h = history(&losses);

@@ -1,5 +1,7 @@
 //! A weights file with its network: everything that is needed to predict.
 
+use super::stream::Frame;
+use crate::data::planes::Preprocessing;
 use crate::error::{Error, Result};
 use crate::models::{Grey, Network, Pooling, Preprocess};
 use crate::nn::ParamStore;
@@ -68,6 +70,22 @@ impl Model {
         let mut params = card.network.init(card.side, outputs, 0);
         weights::load_with(path, &mut params, &load)?;
         Ok(Model { network: card.network, params, side: card.side, normalize, outputs, classes })
+    }
+
+    /// The class of this name.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the nearest names.
+    pub fn class(&self, name: &str) -> Result<usize> {
+        let names: Vec<&str> = self.classes.iter().map(String::as_str).collect();
+        let unknown = || format!("these weights have no class '{name}'; {}", crate::names::nearest(name, &names));
+        names.iter().position(|n| *n == name).ok_or_else(|| Error::Usage(unknown()))
+    }
+
+    /// What it wants of a decoded image.
+    pub(super) fn frame(&self) -> Frame {
+        // Card::read refuses files that were trained on anything else.
+        Frame { preprocessing: Preprocessing::default(), side: self.side }
     }
 
     /// Probability of each class: softmax of the logits, or the sigmoid of the only one.

@@ -1,19 +1,24 @@
 //! Thousands of images through a network: chunks are decoded on all cores while the device works on the one before.
 
 use super::model::Model;
-use crate::data::planes::{preprocess, read_image};
+use super::stage::Stage;
+use crate::data::decode::decode;
+use crate::data::planes::{Preprocessing, read_image};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::train::progress::Progress;
-use crate::train::{Predictor, Samples, argmax, interrupt};
+use crate::train::{argmax, interrupt};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
-/// Bytes of planes in one chunk, at most; three chunks are in memory at once.
+/// Bytes of planes in one chunk, at most; four chunks are in memory at once.
 const CHUNK_BYTES: usize = 32 << 20;
+
+/// Most images of a chunk whose maps are drawn: pictures take longer than scores, and Ctrl-C waits for a chunk.
+const DRAWN: usize = 64;
 
 /// How to go through the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +42,53 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-/// A decoded image, or why it cannot be used.
-type Decoded = std::result::Result<Vec<f32>, String>;
+/// What a network wants of a decoded image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// How it becomes a square.
+    pub preprocessing: Preprocessing,
+    /// Of this side.
+    pub side: usize,
+}
+
+/// A decoded image.
+pub(super) struct Decoded {
+    /// A plane for each frame.
+    pub planes: Vec<Vec<f32>>,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+    /// Pixels of its mask that are inside, at the side of the first frame.
+    pub mask: Option<Vec<u8>>,
+}
+
+/// A decoded image, where it comes from, and its place in the list, from 1 on.
+pub(super) struct Image<'f> {
+    pub number: usize,
+    pub path: &'f Path,
+    pub decoded: Decoded,
+}
+
+/// What finds the mask of an image at a side; `None` where it has none, an error where it cannot be used.
+pub(super) type FindMask<'f> = dyn Fn(&Path, usize) -> std::result::Result<Option<Vec<u8>>, String> + Sync + 'f;
+
+/// Which images, and how they are decoded.
+pub(super) struct Feed<'f> {
+    pub files: &'f [PathBuf],
+    pub frames: &'f [Frame],
+    /// Images a chunk.
+    pub chunk: usize,
+    /// What is being done, for the progress.
+    pub label: &'static str,
+    pub mask: Option<&'f FindMask<'f>>,
+}
+
+/// Images of a chunk: whole batches, so that only the last one of all is padded.
+pub(super) fn chunk(frames: &[Frame], batch: usize, drawn: bool) -> usize {
+    let plane: usize = frames.iter().map(|f| 4 * f.side * f.side).sum();
+    // A drawn image has a map, its colours and pictures besides.
+    let most = if drawn { (CHUNK_BYTES / (4 * plane.max(1))).min(DRAWN) } else { CHUNK_BYTES / plane.max(1) };
+    (most / batch).max(1) * batch
+}
 
 /// Calls `each` with path, logits and probabilities of every image of `files`, in order.
 ///
@@ -53,69 +103,104 @@ pub fn run(
     options: &RunOptions,
     mut each: impl FnMut(&Path, &[f32], &[f64]) -> Result<()>,
 ) -> Result<Outcome> {
-    let side = model.side;
     let batch = options.batch.min(files.len().max(1));
-    let empty = Samples { data: &[], mirrored: None, shape: [1, side, side], items: &[] };
-    let weights = Rc::new(model.params.upload(gpu)?);
-    let mut predictor = Predictor::new(gpu, &model.network, &weights, (&empty, model.outputs, batch), model.normalize)?;
-    let start = Instant::now();
-    let mut outcome = Outcome::default();
-    let mut progress = Progress::new("predict", files.len() as u64, "images", options.quiet);
-    // Whole batches, so that only the last one of all is padded.
-    let chunk = (CHUNK_BYTES / (4 * side * side) / batch).max(1) * batch;
-    std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel::<(&[PathBuf], Vec<Decoded>)>(1);
-        scope.spawn(move || {
-            for part in files.chunks(chunk) {
-                let decoded = part.par_iter().map(|path| decode(path, side)).collect();
-                // The other end is gone when it ended with an error.
-                if interrupt::requested() || sender.send((part, decoded)).is_err() {
-                    return;
-                }
-            }
-        });
-        for (part, decoded) in receiver {
-            let (mut pixels, mut paths) = (Vec::with_capacity(part.len() * side * side), Vec::new());
-            for (path, image) in part.iter().zip(decoded) {
-                match image {
-                    Ok(plane) => {
-                        pixels.extend(plane);
-                        paths.push(path.as_path());
-                    }
-                    Err(reason) if options.skip_bad => outcome.skipped.push((path.clone(), reason)),
-                    Err(reason) => {
-                        return Err(Error::format(path, format!("{reason} (--skip-bad goes on without it)")));
-                    }
-                }
-            }
-            let items: Vec<(usize, usize)> = (0..paths.len()).map(|i| (i, 0)).collect();
-            let samples = Samples { data: &pixels, items: &items, ..empty };
-            let logits = predictor.logits(gpu, &samples).map_err(|e| match (e, paths.first()) {
-                (Error::Numerics(m), Some(first)) => Error::Numerics(format!("from {} on: {m}", first.display())),
-                (e, _) => e,
-            })?;
-            for (path, scores) in paths.iter().zip(&logits) {
-                each(path, scores, &model.probabilities(scores))?;
-            }
-            outcome.predicted += paths.len();
-            progress.advance(part.len() as u64, &note(&outcome));
+    let frames = [model.frame()];
+    let mut stage = Stage::new(gpu, model, batch, 0)?;
+    stage.plan_scores(gpu)?;
+    let feed = Feed { files, frames: &frames, chunk: chunk(&frames, batch, false), label: "predict", mask: None };
+    feed.run(options, |images| {
+        let all: Vec<&Image> = images.iter().collect();
+        for (image, scores) in images.iter().zip(stage.scores(gpu, &all)?) {
+            each(image.path, &scores.logits, &scores.probabilities)?;
         }
         Ok(())
-    })?;
-    if interrupt::requested() && outcome.predicted + outcome.skipped.len() < files.len() {
-        let (done, all) = (outcome.predicted, files.len());
-        return Err(Error::Interrupted(format!("interrupted after {done} of {all} images; nothing is written")));
+    })
+    .map_err(|e| interrupted(e, "nothing is written"))
+}
+
+/// An interruption, with what is left of the work.
+pub(super) fn interrupted(error: Error, left: &str) -> Error {
+    match error {
+        Error::Interrupted(m) => Error::Interrupted(format!("{m}; {left}")),
+        other => other,
     }
-    outcome.seconds = start.elapsed().as_secs_f64();
-    let rate = progress.rate();
-    let seconds = outcome.seconds;
-    progress.line(&format!("{} images in {seconds:.1} s, {rate:.0} img/s{}", outcome.predicted, note(&outcome)));
-    progress.finish();
-    match outcome.skipped.first() {
-        Some((path, reason)) if outcome.predicted == 0 => {
-            Err(Error::Data(format!("none of {} images can be used; first: {}: {reason}", files.len(), path.display())))
+}
+
+impl Feed<'_> {
+    /// Calls `work` with the usable images of every chunk, in order.
+    pub fn run(&self, options: &RunOptions, mut work: impl FnMut(Vec<Image>) -> Result<()>) -> Result<Outcome> {
+        let files = self.files;
+        let start = Instant::now();
+        let mut outcome = Outcome::default();
+        let mut progress = Progress::new(self.label, files.len() as u64, "images", options.quiet);
+        let done = std::thread::scope(|scope| {
+            type Part<'a> = (usize, &'a [PathBuf], Vec<std::result::Result<Decoded, String>>);
+            let (sender, receiver) = sync_channel::<Part>(1);
+            scope.spawn(move || {
+                for (i, part) in files.chunks(self.chunk).enumerate() {
+                    let decoded = part.par_iter().map(|path| self.decode(path)).collect();
+                    // The other end is gone when it ended with an error.
+                    if interrupt::requested() || sender.send((i * self.chunk, part, decoded)).is_err() {
+                        return;
+                    }
+                }
+            });
+            for (first, part, decoded) in receiver {
+                let mut images = Vec::with_capacity(part.len());
+                for (i, (path, decoded)) in part.iter().zip(decoded).enumerate() {
+                    match decoded {
+                        Ok(decoded) => images.push(Image { number: first + i + 1, path, decoded }),
+                        Err(reason) if options.skip_bad => outcome.skipped.push((path.clone(), reason)),
+                        Err(reason) => {
+                            return Err(Error::format(path, format!("{reason} (--skip-bad goes on without it)")));
+                        }
+                    }
+                }
+                let count = images.len();
+                work(images)?;
+                outcome.predicted += count;
+                progress.advance(part.len() as u64, &note(&outcome));
+            }
+            Ok(())
+        });
+        match done {
+            Err(e) if !matches!(e, Error::Interrupted(_)) => return Err(e),
+            Ok(()) if !interrupt::requested() || outcome.predicted + outcome.skipped.len() == files.len() => {}
+            _ => {
+                let (done, all) = (outcome.predicted, files.len());
+                return Err(Error::Interrupted(format!("interrupted after {done} of {all} images")));
+            }
         }
-        _ => Ok(outcome),
+        outcome.seconds = start.elapsed().as_secs_f64();
+        let (seconds, rate) = (outcome.seconds, progress.rate());
+        let digits = usize::from(rate < 10.0);
+        progress.line(&format!(
+            "{} images in {seconds:.1} s, {rate:.digits$} img/s{}",
+            outcome.predicted,
+            note(&outcome)
+        ));
+        progress.finish();
+        match outcome.skipped.first() {
+            Some((path, reason)) if outcome.predicted == 0 => Err(Error::Data(format!(
+                "none of {} images can be used; first: {}: {reason}",
+                files.len(),
+                path.display()
+            ))),
+            _ => Ok(outcome),
+        }
+    }
+
+    /// One file to a plane for each frame: read, hashed and decoded once.
+    fn decode(&self, path: &Path) -> std::result::Result<Decoded, String> {
+        let bytes = read_image(path)?;
+        let sha256 = Sha256::digest(&bytes).into();
+        let plane = decode(&bytes, path).map_err(reason)?;
+        drop(bytes);
+        let square = |f: &Frame| f.preprocessing.square(&plane, f.side).map_err(reason);
+        let planes = self.frames.iter().map(square).collect::<std::result::Result<_, _>>()?;
+        let side = self.frames.first().map_or(0, |f| f.side);
+        let mask = self.mask.map_or(Ok(None), |find| find(path, side))?;
+        Ok(Decoded { planes, sha256, mask })
     }
 }
 
@@ -126,11 +211,12 @@ fn note(outcome: &Outcome) -> String {
     }
 }
 
-fn decode(path: &Path, side: usize) -> Decoded {
-    preprocess(&read_image(path)?, path, side).map(|(plane, _)| plane).map_err(|e| match e {
+/// What is wrong with a file, without its name.
+pub(super) fn reason(e: Error) -> String {
+    match e {
         Error::Format { reason, .. } => reason,
         other => other.to_string(),
-    })
+    }
 }
 
 impl Outcome {
@@ -143,4 +229,19 @@ impl Outcome {
 /// The class of the largest probability.
 pub(super) fn best(probabilities: &[f64]) -> usize {
     argmax(&probabilities.iter().map(|p| *p as f32).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_whole_batches_of_bounded_memory() {
+        let frame = |side| Frame { preprocessing: Preprocessing::default(), side };
+        let small = chunk(&[frame(64)], 16, false);
+        assert_eq!((small, small % 16), (2048, 0));
+        assert_eq!(chunk(&[frame(64), frame(64)], 16, false), 1024);
+        assert_eq!(chunk(&[frame(64)], 24, true), 48);
+        assert_eq!(chunk(&[frame(1024)], 16, true), 16, "a batch at least");
+    }
 }

@@ -14,17 +14,17 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-const BLUE: RGBColor = RGBColor(0, 114, 178);
-const VERMILLION: RGBColor = RGBColor(213, 94, 0);
-const INK: RGBColor = RGBColor(40, 40, 40);
-const FAINT: RGBColor = RGBColor(120, 120, 120);
-const GRID: RGBColor = RGBColor(225, 225, 225);
+pub(super) const BLUE: RGBColor = RGBColor(0, 114, 178);
+pub(super) const VERMILLION: RGBColor = RGBColor(213, 94, 0);
+pub(super) const INK: RGBColor = RGBColor(40, 40, 40);
+pub(super) const FAINT: RGBColor = RGBColor(120, 120, 120);
+pub(super) const GRID: RGBColor = RGBColor(225, 225, 225);
 /// Drawing units per CSS pixel.
-const UNITS: u32 = 2;
+pub(super) const UNITS: u32 = 2;
 /// Height of letters; plotters writes 1 / 1.24 of it into the file.
 const LETTER: f64 = 13.0 * 1.24 * UNITS as f64;
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Upper ends that several curve charts share, so that folds can be compared by eye.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -279,10 +279,10 @@ pub fn accuracies(folds: &[FoldMetrics], overall: &Overall, references: &[(Strin
     })
 }
 
-type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+pub(super) type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
 /// A chart of `width`×`height` CSS pixels on white, with `title` for screen readers.
-fn svg(width: u32, height: u32, title: &str, draw: impl FnOnce(&Area) -> Drawn) -> Result<String> {
+pub(super) fn svg(width: u32, height: u32, title: &str, draw: impl FnOnce(&Area) -> Drawn) -> Result<String> {
     let mut text = String::new();
     {
         let root = SVGBackend::with_string(&mut text, (width * UNITS, height * UNITS)).into_drawing_area();
@@ -300,17 +300,17 @@ fn svg(width: u32, height: u32, title: &str, draw: impl FnOnce(&Area) -> Drawn) 
 }
 
 /// A point given in CSS pixels.
-fn at(x: i32, y: i32) -> (i32, i32) {
+pub(super) fn at(x: i32, y: i32) -> (i32, i32) {
     (x * UNITS as i32, y * UNITS as i32)
 }
 
 /// Letters of `pixels` CSS pixels.
-fn style(pixels: f64, colour: RGBColor) -> TextStyle<'static> {
+pub(super) fn style(pixels: f64, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", pixels / 13.0 * LETTER).into_font().color(&colour)
 }
 
 /// A straight line of two pixels, dashed by hand (plotters dashes series only).
-fn line(area: &Area, from: (i32, i32), to: (i32, i32), colour: RGBColor, dashed: bool) -> Drawn {
+pub(super) fn line(area: &Area, from: (i32, i32), to: (i32, i32), colour: RGBColor, dashed: bool) -> Drawn {
     let stroke = colour.stroke_width(2 * UNITS);
     if !dashed {
         return Ok(area.draw(&PathElement::new([from, to], stroke))?);

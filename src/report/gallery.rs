@@ -76,7 +76,7 @@ pub fn cams(metrics: &Metrics, gallery: &[GalleryItem]) -> String {
     out
 }
 
-fn gallery_figure(item: &GalleryItem) -> String {
+pub(crate) fn gallery_figure(item: &GalleryItem) -> String {
     let verdict = if item.truth == item.predicted { "right" } else { "wrong" };
     let mut caption = format!(
         "True {}, predicted {} with probability {} ({verdict}); map for {}.",

@@ -44,6 +44,31 @@ impl Default for PanelStyle {
     }
 }
 
+/// What a panel shows besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks<'a> {
+    /// What the map is, above it.
+    pub map: &'a str,
+    /// Pixels inside a contour of the map (not 0 is inside), H×W; it is outlined in red in original and overlay.
+    pub contour: Option<&'a [u8]>,
+}
+
+impl Default for Marks<'_> {
+    fn default() -> Self {
+        Marks { map: "Grad-CAM", contour: None }
+    }
+}
+
+/// How an outline is drawn, visible on any background.
+#[derive(Clone, Copy)]
+struct Line {
+    inside: Rgb<u8>,
+    outside: Rgb<u8>,
+}
+
+const MASK: Line = Line { inside: Rgb([255, 255, 255]), outside: Rgb([0, 0, 0]) };
+const CONTOUR: Line = Line { inside: Rgb([255, 0, 0]), outside: Rgb([255, 255, 255]) };
+
 const MARGIN: usize = 12;
 const GAP: usize = 10;
 const BAR: usize = 14;
@@ -58,19 +83,29 @@ const INK: Rgb<u8> = Rgb([30, 30, 30]);
 /// [`Error::Data`] when a slice does not have the size that width and height promise, or the result would be larger
 /// than 16,384 pixels a side.
 pub fn panel(panel: &Panel, style: &PanelStyle) -> Result<RgbImage> {
+    marked(panel, style, &Marks::default())
+}
+
+/// As [`panel()`], with other marks.
+///
+/// # Errors
+/// As [`panel()`].
+pub fn marked(panel: &Panel, style: &PanelStyle, marks: &Marks) -> Result<RgbImage> {
     let (w, h) = (panel.width, panel.height);
     let pixels =
         w.checked_mul(h).filter(|&n| n > 0).ok_or_else(|| Error::Data(format!("panel: an image of {w}×{h} pixels")))?;
     let sizes = [("image", panel.gray.len(), pixels), ("map", panel.map_rgb.len(), 3 * pixels)];
-    let mask_size = panel.mask.map(|m| ("mask", m.len(), pixels));
-    if let Some((what, got, want)) = sizes.into_iter().chain(mask_size).find(|(_, got, want)| got != want) {
+    let outlines = [("mask", panel.mask, MASK), ("contour", marks.contour, CONTOUR)];
+    let outlines: Vec<_> = outlines.into_iter().filter_map(|(what, m, line)| Some((what, m?, line))).collect();
+    let outline_sizes = outlines.iter().map(|(what, m, _)| (*what, m.len(), pixels));
+    if let Some((what, got, want)) = sizes.into_iter().chain(outline_sizes).find(|(_, got, want)| got != want) {
         return Err(Error::Data(format!("panel of {w}×{h} pixels: the {what} has {got} bytes, needed are {want}")));
     }
     let scale = style.scale.unwrap_or_else(|| 256usize.div_ceil(w)).max(1);
     let (big_w, big_h) = (w * scale, h * scale);
     let labels = [
         format!("original, x{scale} nearest"),
-        format!("Grad-CAM, x{scale} bilinear"),
+        format!("{}, x{scale} bilinear", marks.map),
         format!("overlay, map {:.0} %", 100.0 * style.alpha),
     ];
     let bar_label = glyphs::width("0.5") * DOT;
@@ -103,8 +138,8 @@ pub fn panel(panel: &Panel, style: &PanelStyle) -> Result<RgbImage> {
                 out.put_pixel((left + x) as u32, (top + y) as u32, Rgb(colour));
             }
         }
-        if let Some(mask) = panel.mask.filter(|_| i != 1) {
-            outline(&mut out, mask, w, h, scale, left, top);
+        for (_, mask, line) in outlines.iter().filter(|_| i != 1) {
+            outline(&mut out, mask, *line, (w, h, scale), (left, top));
         }
     }
     colour_bar(&mut out, MARGIN + 3 * (big_w + GAP), top, big_h, style.colormap);
@@ -119,13 +154,28 @@ pub fn panel(panel: &Panel, style: &PanelStyle) -> Result<RgbImage> {
 /// # Errors
 /// [`Error::Internal`] when the encoder refuses, which memory alone can cause.
 pub fn png_bytes(image: &RgbImage) -> Result<Vec<u8>> {
+    png(image.as_raw(), image.width(), image.height(), image::ExtendedColorType::Rgb8)
+}
+
+/// Gray bytes, H×W, as a PNG file.
+///
+/// # Errors
+/// [`Error::Data`] for another number of bytes; as [`png_bytes`].
+pub fn gray_png(gray: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+    if gray.len() != width * height {
+        return Err(Error::Data(format!("a gray picture of {width}×{height} pixels has {} bytes", gray.len())));
+    }
+    png(gray, width as u32, height as u32, image::ExtendedColorType::L8)
+}
+
+fn png(pixels: &[u8], width: u32, height: u32, kind: image::ExtendedColorType) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     image::codecs::png::PngEncoder::new_with_quality(
         &mut bytes,
         image::codecs::png::CompressionType::Best,
         image::codecs::png::FilterType::Adaptive,
     )
-    .write_image(image.as_raw(), image.width(), image.height(), image::ExtendedColorType::Rgb8)
+    .write_image(pixels, width, height, kind)
     .map_err(|e| Error::Internal(format!("PNG encoder: {e}")))?;
     Ok(bytes)
 }
@@ -152,8 +202,14 @@ fn bilinear(rgb: &[u8], w: usize, h: usize, x: usize, y: usize, scale: usize) ->
     })
 }
 
-/// Outline of the mask: two white pixels inside its border and one black outside, visible on any background.
-fn outline(out: &mut RgbImage, mask: &[u8], w: usize, h: usize, scale: usize, left: usize, top: usize) {
+/// Outline of the mask: two pixels inside its border and one outside.
+fn outline(
+    out: &mut RgbImage,
+    mask: &[u8],
+    line: Line,
+    (w, h, scale): (usize, usize, usize),
+    (left, top): (usize, usize),
+) {
     let inside = |x: isize, y: isize| {
         let (x, y) = (x.div_euclid(scale as isize), y.div_euclid(scale as isize));
         x >= 0 && y >= 0 && x < w as isize && y < h as isize && mask[y as usize * w + x as usize] != 0
@@ -164,7 +220,7 @@ fn outline(out: &mut RgbImage, mask: &[u8], w: usize, h: usize, scale: usize, le
             let reach = if here { 2 } else { 1 };
             let edge = (-reach..=reach).any(|dy| (-reach..=reach).any(|dx| inside(x + dx, y + dy) != here));
             if edge {
-                let colour = if here { Rgb([255, 255, 255]) } else { Rgb([0, 0, 0]) };
+                let colour = if here { line.inside } else { line.outside };
                 out.put_pixel((left as isize + x) as u32, (top as isize + y) as u32, colour);
             }
         }
@@ -244,6 +300,34 @@ mod tests {
             assert_eq!(at(126, 60), plain);
             assert_eq!(at(190, 60), plain);
         }
+    }
+
+    #[test]
+    fn a_contour_is_red_and_goes_over_the_mask() {
+        let style = PanelStyle { scale: Some(128), alpha: 0.0, colormap: Colormap::Turbo };
+        let inside: [u8; 4] = [0, 1, 0, 0];
+        let marks = Marks { map: "LayerCAM", contour: Some(&inside) };
+        let out = marked(&small(&[100; 4], &[7; 12], Some(&[0, 1, 0, 1])), &style, &marks).unwrap();
+        let top = (MARGIN + 2 * LINE) as u32;
+        for (i, lines) in [(0, true), (1, false), (2, true)] {
+            let at = |x: u32, y: u32| out.get_pixel((MARGIN + i * (256 + GAP)) as u32 + x, top + y).0;
+            assert_eq!(at(128, 60) == [255, 0, 0], lines);
+            assert_eq!(at(127, 60) == [255; 3], lines);
+            assert_eq!(at(128, 200) == [255; 3], lines, "the mask's own outline stays white");
+        }
+        let plain = panel(&small(&[100; 4], &[7; 12], Some(&[0, 1, 0, 1])), &style).unwrap();
+        assert!(plain.pixels().all(|p| p.0 != [255, 0, 0]) && plain != out);
+        let short = Marks { contour: Some(&inside[..3]), ..Marks::default() };
+        let e = marked(&small(&[0; 4], &MAP, None), &style, &short).unwrap_err();
+        assert!(e.to_string().contains("the contour has 3 bytes"), "{e}");
+    }
+
+    #[test]
+    fn gray_pictures_are_files() {
+        let png = gray_png(&[0, 9, 200, 255, 1, 2], 3, 2).unwrap();
+        let read = image::load_from_memory(&png).unwrap();
+        assert_eq!((read.color(), read.to_luma8().into_raw()), (image::ColorType::L8, vec![0, 9, 200, 255, 1, 2]));
+        assert!(gray_png(&[0; 5], 3, 2).is_err());
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub trait Observer: fmt::Debug {
         let _ = text;
     }
 
-    /// The first thing that went wrong in the observer since it was asked last. The fit asks when an epoch is done and at its end, writes its
-    /// checkpoint, and ends with this error.
+    /// The first thing that went wrong in the observer since it was asked last. The fit asks when an epoch is done and at
+    /// its end, writes its checkpoint, and ends with this error.
     fn fault(&self) -> Option<Error> {
         None
     }

@@ -63,21 +63,21 @@ impl Fit {
     }
 }
 
-/// Trains `network` from `params` on `train`, and keeps the weights of the epoch that [`FitOptions::keep`] names by `validation`.
-/// Batch norm uses the batch's statistics where it trains and keeps running
-/// ones, with which validation is done; dropout draws anew each step. On a device with [`Storage::F16`] the optimizer scales the
-/// loss, with PyTorch's numbers if it has none of its own. A fit that goes on from a checkpoint gives, on the same
-/// adapter, the very bits of one that was never stopped.
+/// Trains `network` from `params` on `train`, and keeps the weights of the epoch that [`FitOptions::keep`] names by
+/// `validation`. Batch norm uses the batch's statistics where it trains and keeps running ones, with which validation is
+/// done; dropout draws anew each step. On a device with [`Storage::F16`] the optimizer scales the loss, with PyTorch's
+/// numbers if it has none of its own. A fit that goes on from a checkpoint gives, on the same adapter, the very bits of one
+/// that was never stopped.
 ///
 /// `classes` is the number of labels; the network has as many outputs, or one with [`Loss::Binary`](super::Loss::Binary).
 ///
 /// # Errors
-/// [`Error::Usage`] for options that make no sense, no training images, or a checkpoint of another run; [`Error::Data`] for a label outside of the
-/// classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest batch that does
-/// ([`FitOptions::micro_batch`] splits it);
-/// [`Error::Numerics`] for an image with a pixel that is not finite, naming its number, and when the loss is not finite, naming
-/// epoch, step and the first layer whose output or gradient is not; [`Error::Format`] for a damaged checkpoint,
-/// [`Error::Io`] when one cannot be written; the observer's errors; device errors.
+/// [`Error::Usage`] for options that make no sense, no training images, or a checkpoint of another run; [`Error::Data`] for
+/// a label outside of the classes; [`Error::Memory`] when the plan does not fit, before the first step, with the largest
+/// batch that does ([`FitOptions::micro_batch`] splits it); [`Error::Numerics`] for an image with a pixel that is not
+/// finite, naming its number, and when the loss is not finite, naming epoch, step and the first layer whose output or
+/// gradient is not; [`Error::Format`] for a damaged checkpoint, [`Error::Io`] when one cannot be written; the observer's
+/// errors; device errors.
 pub fn fit(
     gpu: &Gpu,
     network: &Network,

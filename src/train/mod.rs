@@ -22,6 +22,7 @@ pub mod progress;
 mod resume;
 #[cfg(test)]
 mod resume_tests;
+pub mod run_folder;
 mod step;
 mod stopping;
 mod tally;

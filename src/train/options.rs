@@ -44,7 +44,8 @@ impl Loss {
     }
 
     /// # Errors
-    /// [`Error::Usage`] for a smoothing outside [0, 1), a weight that is not above 0, and other classes than two with one output.
+    /// [`Error::Usage`] for a smoothing outside [0, 1), a weight that is not above 0, and other classes than two with one
+    /// output.
     fn check(self, classes: usize) -> Result<()> {
         match self {
             Loss::CrossEntropy { smoothing: Smoothing::OverAll(e) | Smoothing::Others(e) }

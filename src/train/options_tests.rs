@@ -1,6 +1,7 @@
 //! Losses, the epoch that is kept, early stopping, plateaus and observers, in whole trainings.
 
 use super::events::Start;
+use super::run_folder::{RunFolder, RunStatus};
 use super::{
     CheckpointOptions, EarlyStopping, Ended, Fit, FitOptions, Keep, Loss, MicroBatch, Monitor, Normalize, Observer,
     Predictor, Samples, fit, probabilities,
@@ -204,7 +205,7 @@ fn early_stopping_and_plateau_decide_the_same_after_a_checkpoint() {
     let loss = |e: usize| whole.history[e - 1].validation_loss.unwrap();
     assert!((1..=epochs).all(|e| loss(e) >= loss(best)) && whole.validation_loss == Some(loss(best)));
     let rates: Vec<f64> = whole.history.iter().map(|r| r.learning_rate).collect();
-    assert!((rates[0] - 0.05 / 6.0).abs() < 1e-12 && rates.iter().any(|r| *r == 0.025), "{rates:?}");
+    assert!((rates[0] - 0.05 / 6.0).abs() < 1e-12 && rates.contains(&0.025), "{rates:?}");
     // The weights are those of the best epoch, not the last ones.
     let check = data.samples(9..IMAGES);
     let (_, again) = super::accuracy_and_loss(&logits(&whole.params, &check, 3), check.items);
@@ -327,4 +328,35 @@ fn an_observer_that_cannot_write_ends_the_run_after_its_checkpoint() {
     let resumed = data.fit(&start, 3, &given).unwrap();
     assert_eq!(facts(&resumed), facts(&whole));
     assert_eq!(crate::weights::Checkpoint::read(&path).unwrap().epoch, 4);
+}
+
+#[test]
+fn a_run_folder_has_what_the_fit_returned_also_after_a_kill() {
+    let tmp = tempfile::tempdir().unwrap();
+    let (dir, path) = (tmp.path().join("run"), tmp.path().join("c.safetensors"));
+    let data = Data::new(3);
+    let start = Network::plain().init(SIDE, 3, 5);
+    let run = |folder: RunFolder, epochs, stop_after| {
+        let folder = Rc::new(folder);
+        let given =
+            FitOptions { observer: Some(folder.clone()), epochs, stop_after, label: "a, b".into(), ..options() };
+        (data.fit(&start, 3, &keeping(&path, given)).unwrap(), folder)
+    };
+    // Six epochs, of which nothing but a checkpoint in the second is left: what the folder knows of the others is void.
+    run(RunFolder::create(&dir, serde_json::json!({ "seed": 1 })).unwrap(), 6, Some(4));
+    let early = std::fs::read(&path).unwrap();
+    run(RunFolder::open(&dir).unwrap(), 6, None);
+    std::fs::write(&path, early).unwrap();
+    let (done, folder) = run(RunFolder::open(&dir).unwrap(), 4, None);
+    folder.finish(RunStatus::Complete, None).unwrap();
+    let text = std::fs::read_to_string(dir.join("history.csv")).unwrap();
+    let rows: Vec<String> = text.lines().skip(1).map(String::from).collect();
+    let want = |r: &EpochRecord| {
+        let [a, b, c, d] = [r.train_loss, r.train_accuracy, r.validation_loss, r.validation_accuracy]
+            .map(|v| format!("{:?}", v.unwrap()));
+        let kept = u8::from(Some(r.epoch) == done.best_epoch);
+        format!("\"a, b\",{},{a},{b},{c},{d},{:?},{:?},{kept}", r.epoch, r.learning_rate, r.seconds)
+    };
+    assert_eq!(rows, done.history.iter().map(want).collect::<Vec<_>>());
+    assert_eq!(rows.len(), 4);
 }

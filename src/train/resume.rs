@@ -98,8 +98,8 @@ impl<'a> Saver<'a> {
         })
     }
 
-    /// The images of a micro batch in the checkpoint that the fit is to go on from: with others its bits would be others. `None`
-    /// where there is none to go on from; what is wrong with it is said when it is taken up.
+    /// The images of a micro batch in the checkpoint that the fit is to go on from: with others its bits would be others.
+    /// `None` where there is none to go on from; what is wrong with it is said when it is taken up.
     pub(super) fn kept_micro_batch(&self) -> Option<usize> {
         let path = Some(&self.options.path).filter(|p| self.options.resume && p.exists())?;
         Checkpoint::read(path).ok()?.counters.get(MICRO_BATCH).and_then(|n| usize::try_from(*n).ok())

@@ -174,8 +174,8 @@ impl Recipe<'_> {
         }
     }
 
-    /// Records the step with its gradients into `graph`, for plans of any of its values. The loss is not scaled: of a scaled one,
-    /// gradients may overflow.
+    /// Records the step with its gradients into `graph`, for plans of any of its values. The loss is not scaled: of a scaled
+    /// one, gradients may overflow.
     pub(super) fn probe(self, graph: &Graph, split: Split) -> Probe {
         let mut optimizer = self.optimizer(split);
         optimizer.scaling = None;

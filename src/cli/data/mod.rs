@@ -1,9 +1,10 @@
-//! `radiograd data`: audit, split, stats, preview.
+//! `radiograd data`: audit, split, stats, preview, synthesize.
 
 mod audit;
 mod preview;
 mod split;
 mod stats;
+mod synthesize;
 
 use clap::{Args, Subcommand};
 use radiograd::Result;
@@ -32,6 +33,7 @@ enum Command {
     Split(split::Arguments),
     Stats(stats::Arguments),
     Preview(preview::Arguments),
+    Synthesize(synthesize::Arguments),
 }
 
 pub fn run(a: &Arguments) -> Result<()> {
@@ -40,6 +42,7 @@ pub fn run(a: &Arguments) -> Result<()> {
         Command::Split(a) => split::run(a),
         Command::Stats(a) => stats::run(a),
         Command::Preview(a) => preview::run(a),
+        Command::Synthesize(a) => synthesize::run(a),
     }
 }
 

@@ -107,6 +107,24 @@ pub(super) enum Disease {
     Covid,
 }
 
+impl Disease {
+    /// The finding as the tables of real data sets write it.
+    pub fn finding(self) -> &'static str {
+        match self {
+            Disease::None => "No Finding",
+            Disease::Pneumonia => "Pneumonia",
+            Disease::Effusion => "Effusion",
+            Disease::Cardiomegaly => "Cardiomegaly",
+            Disease::Nodules => "Nodule",
+            Disease::Mass => "Mass",
+            Disease::Pneumothorax => "Pneumothorax",
+            Disease::Atelectasis => "Atelectasis",
+            Disease::Oedema => "Edema",
+            Disease::Covid => "COVID-19",
+        }
+    }
+}
+
 /// Distance of a point to a segment.
 pub(super) fn to_segment(p: [f32; 2], a: [f32; 2], b: [f32; 2]) -> f32 {
     let (dx, dy) = (b[0] - a[0], b[1] - a[1]);

@@ -1,0 +1,98 @@
+//! An experiment from drawings to the panel, on the device.
+
+use super::run::RunOptions;
+use super::shortcut::{Shortcuts, shortcuts};
+use super::train::Context;
+use super::*;
+use crate::data::division::{Method, Options};
+use crate::data::phantom::Letter;
+use crate::nn::Schedule;
+use crate::ops::testing::gpu;
+
+fn cell(epochs: usize) -> Cell {
+    Cell {
+        epochs,
+        batch: 16,
+        schedule: Schedule::Cosine { max: 2e-3, min: 0.0, epochs },
+        ..Cell::new("cell", "gaowang")
+    }
+}
+
+fn task(letter: Option<Letter>, patients: usize) -> Task {
+    let synthetic = Synthetic {
+        letter,
+        ..Synthetic::as_classes(patients, &["normal", "COVID-19"], [Some(0), None, None, Some(1)])
+    };
+    Task::synthetic(&synthetic, &TaskOptions { quiet: true, ..TaskOptions::new(32) }).unwrap()
+}
+
+fn options(by_image: bool) -> Options {
+    Options { method: Method::Holdout, folds: 5, test: 0.3, validation: 0.2, by_image, seed: 1 }
+}
+
+fn panel(letter: Option<Letter>) -> Shortcuts {
+    let (task, cell) = (task(letter, 240), cell(12));
+    let folds = task.divide(&options(false)).unwrap();
+    let context = Context { gpu: gpu(), cache: None, start: None, quiet: true };
+    let dir = tempfile::tempdir().unwrap();
+    let o = RunOptions { checkpoints: false, weights: false, ..RunOptions::new(dir.path()) };
+    let outcome = Run { context, cell: &cell, task: &task, folds: &folds }.run(&o).unwrap();
+    let first = &outcome.folds[0].metrics;
+    shortcuts(&context, &cell, &task, &[&folds[0]], (first.images, first.correct)).unwrap()
+}
+
+/// The mission's complaint: models that read the letter "R" instead of the lung.
+#[test]
+fn the_panel_catches_a_planted_letter_and_nothing_without_one() {
+    let planted = panel(Some(Letter { class: 3, correlation: 0.95 }));
+    assert!(planted.is_flagged(), "{planted:#?}");
+    let border = &planted.probes[0];
+    assert!(border.flagged && border.accuracy > 0.8, "{border:?}");
+    assert!(planted.warning().unwrap().contains("border alone"));
+    let clean = panel(None);
+    assert!(!clean.is_flagged() && clean.warning().is_none(), "{clean:#?}");
+    assert!(clean.source.is_err(), "there is one source");
+}
+
+#[test]
+fn a_fold_that_is_done_is_not_done_again_and_another_configuration_is_refused() {
+    let (task, cell) = (task(None, 32), cell(1));
+    let folds = task.divide(&options(false)).unwrap();
+    let context = Context { gpu: gpu(), cache: None, start: None, quiet: true };
+    let dir = tempfile::tempdir().unwrap();
+    let o = RunOptions::new(dir.path());
+    let first = Run { context, cell: &cell, task: &task, folds: &folds }.run(&o).unwrap();
+    let path = dir.path().join("fold-1/fold.json");
+    let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let again = Run { context, cell: &cell, task: &task, folds: &folds }.run(&o).unwrap();
+    assert_eq!(written, std::fs::metadata(&path).unwrap().modified().unwrap());
+    assert_eq!(first.folds, again.folds);
+    assert_eq!(first.predictions, again.predictions);
+    assert!(!dir.path().join("fold-1/checkpoint.safetensors").exists());
+    let other = Cell { seed: 2, ..cell };
+    let e = Run { context, cell: &other, task: &task, folds: &folds }.run(&o).unwrap_err();
+    assert!(e.exit_code() == 2 && e.to_string().contains("another configuration"), "{e}");
+}
+
+#[test]
+fn a_task_can_be_cut_and_keeps_masks_and_bonds_together() {
+    let task = task(None, 40);
+    let keep: Vec<usize> = (0..task.len()).step_by(3).collect();
+    let part = task.subset(&keep);
+    let area = 32 * 32;
+    for (k, &i) in keep.iter().enumerate() {
+        assert_eq!(part.planes[k * area..][..area], task.planes[i * area..][..area]);
+        assert_eq!(part.masks.as_ref().unwrap().lungs[k], task.masks.as_ref().unwrap().lungs[i]);
+        assert_eq!(
+            (part.labels[k], &part.images[k], part.bonds.patients[k]),
+            (task.labels[i], &task.images[i], task.bonds.patients[i])
+        );
+    }
+    let rest = task.without_patients_of(&part);
+    assert!(!rest.is_empty() && rest.images.iter().all(|f| part.images.iter().all(|p| p.patient != f.patient)));
+    assert_ne!(part.digest(), task.digest());
+    // Divided by image, a patient's images come apart, and the gate sees it.
+    let folds = task.divide(&options(true)).unwrap();
+    assert!(task.has_groups() && !task.leaks(&folds).is_empty());
+    assert!(task.leaks(&task.divide(&options(false)).unwrap()).is_empty());
+}
