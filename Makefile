@@ -2,7 +2,7 @@
 
 CARGO  ?= cargo
 OUT    ?= target/demo
-BENCHES = --bench kernels --bench models --bench overhead
+BENCHES = --bench data --bench kernels --bench models --bench overhead
 # The demonstration: synthetic radiographs, both training stages, folds, heat maps, one report.
 DEMO    = $(CARGO) run --release --example detl -- --out $(OUT)
 

@@ -48,6 +48,12 @@ pub struct Fit {
     pub ended: Ended,
     /// Where loss scaling ended; `None` without it.
     pub loss_scale: Option<LossScale>,
+    /// Seconds of the training steps of this call, from the first one's start to the last one's end on the device, epoch by
+    /// epoch; validation and checkpoints are not counted.
+    pub step_seconds: f64,
+    /// Seconds of these in which the host filled batches with pixels. The device may still be at work on the step before
+    /// then, so that it waited for data no longer than this.
+    pub data_seconds: f64,
 }
 
 impl Fit {
@@ -178,6 +184,8 @@ fn run(
         plan_bytes: training.plan.memory().total(),
         ended: Ended::Epochs,
         loss_scale: None,
+        step_seconds: 0.0,
+        data_seconds: 0.0,
     };
     let progress = Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
     let mut voice = Voice { progress, label: &options.label, observer: options.observer.as_deref() };
@@ -221,6 +229,7 @@ fn run(
             safe.advance(gpu, state, (epoch, 0), options.optimizer.moments() as u64)?;
         }
         let all = order(train.items.len(), options.seed, epoch);
+        let (stepping, mut aside) = (Instant::now(), 0.0);
         for (step, part) in all.chunks(batch).enumerate().skip(at.step) {
             let stop = interrupt::requested() || options.stop_after.is_some_and(|n| here >= n);
             if stop && whole(epoch, step) {
@@ -229,8 +238,10 @@ fn run(
             }
             let rate = options.schedule.step_rate(epoch, (step, steps), &fit.history);
             for (i, (positions, share)) in split.parts(part).enumerate() {
+                let filling = Instant::now();
                 // What pads the last batch of an epoch counts for nothing in the loss, but batch norm sees it.
                 train.fill(&mut buffer, (positions, &all), split.size, options.normalize, Some((options.seed, epoch)));
+                fit.data_seconds += filling.elapsed().as_secs_f64();
                 let at_part = Moment { epoch, batch: epoch * steps + step, part: i, share };
                 training.run(gpu, &recipe, &buffer, at_part, rate)?;
                 at.tally.queue(step, i + 1 == split.count, &buffer.labels);
@@ -247,12 +258,15 @@ fn run(
                 let done = training.plan.finish(gpu)?;
                 voice.take(&mut at, done, outputs).map_err(|step| spoiled(&at, &fit, step))?;
                 at.seconds = before + start.elapsed().as_secs_f64();
+                let writing = Instant::now();
                 s.write(gpu, (&training.plan, &training.optimizer), &params, &at, &fit)?;
                 s.written(here);
+                aside += writing.elapsed().as_secs_f64();
             }
         }
         let done = training.plan.finish(gpu)?;
         voice.take(&mut at, done, outputs).map_err(|step| spoiled(&at, &fit, step))?;
+        fit.step_seconds += stepping.elapsed().as_secs_f64() - aside;
         at.seconds = before + start.elapsed().as_secs_f64();
         if fit.ended == Ended::Interrupted {
             break;
