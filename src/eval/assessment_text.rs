@@ -2,7 +2,7 @@
 //! method's name.
 
 use crate::eval::assessment::{Assessment, Figure};
-use crate::eval::interval::Interval;
+use crate::eval::interval::{Interval, level_text};
 use crate::eval::rates::Rate;
 use std::fmt::{Display, Formatter, Result};
 
@@ -87,7 +87,7 @@ impl Assessment {
     }
 
     fn level(&self) -> String {
-        format!("{} %", 100.0 * self.options.level)
+        level_text(self.options.level)
     }
 
     fn accuracies(&self, f: &mut Formatter<'_>) -> Result {
