@@ -108,7 +108,7 @@ impl Proportion {
 pub fn normal_interval(estimate: f64, error: f64, level: f64, method: Method) -> Option<Interval> {
     check(0, 0, level);
     let half = normal_quantile(0.5 + 0.5 * level) * error;
-    (error > 0.0 && half.is_finite()).then(|| Interval { low: estimate - half, high: estimate + half, level, method })
+    (error > 0.0 && half.is_finite()).then_some(Interval { low: estimate - half, high: estimate + half, level, method })
 }
 
 /// Two-sided p value of a standard normal `z`.

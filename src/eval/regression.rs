@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn regression(formula: &str) -> Regression {
-        let (all, table) = data(&RIGHT);
+        let (all, table) = data(RIGHT);
         Regression::of(&all, &table, &Formula::parse(formula).unwrap(), 0.95).unwrap()
     }
 
