@@ -319,6 +319,8 @@ mod tests {
         all.rows.retain(|r| r.truth != 2);
         let a = Assessment::of(&all, &AssessOptions::default()).unwrap();
         close(a.accuracy.value, 1.0, 1e-12);
+        assert_eq!((a.accuracy_clustered, a.macro_ranking.average_precision.interval), (None, None), "no width");
+        assert!(a.accuracy.interval.is_some_and(|i| i.low > 0.9 && i.low < 1.0));
         let [normal, _, covid] = &a.ranking[..] else { panic!() };
         assert_eq!((normal.roc_auc.value, normal.roc_auc.interval), (Some(1.0), None));
         assert_eq!((covid.roc_auc.value, covid.roc_auc_clustered, covid.average_precision.value), (None, None, None));
@@ -329,6 +331,7 @@ mod tests {
         for part in [
             "ROC-AUC of COVID-19 is undefined: no image",
             "ROC-AUC of normal has no DeLong interval",
+            "Every resample of patients has the same accuracy",
             "recall of COVID-19",
             "A temperature lies at the end",
         ] {

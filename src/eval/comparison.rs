@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::eval::assessment::AssessOptions;
-use crate::eval::assessment_text::{columns, ends, method, percent_ends};
+use crate::eval::assessment_text::{columns, ends, fixed, method, percent_ends};
 use crate::eval::bootstrap::{Bootstrap, Clusters};
 use crate::eval::calibration::Calibration;
 use crate::eval::family::holm_of;
@@ -234,8 +234,7 @@ impl Display for Comparison {
         let (level, o) = (level_text(self.options.level), &self.options);
         writeln!(f, "{} images of {} patients in both; difference: first minus second", self.images, self.patients)?;
         writeln!(f, "Accuracy in % with {level} intervals")?;
-        let text =
-            |v: Option<f64>, scale: f64, digits: usize| v.map_or("-".into(), |v| format!("{:.digits$}", scale * v));
+        let text = |v: Option<f64>, scale: f64, digits: usize| v.map_or("-".into(), |v| fixed(scale * v, digits));
         let rows: Vec<Vec<String>> = [("first", &self.accuracy_first), ("second", &self.accuracy_second)]
             .iter()
             .map(|(name, r)| {
