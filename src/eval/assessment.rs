@@ -231,7 +231,10 @@ impl Assessment {
         };
         assessment.notes = remarks(&assessment, all);
         if options.bootstrap > 0 {
-            let missed = resampled.iter().map(|r| r.undefined).max().unwrap_or(0);
+            // What is not defined over all images has a note of its own.
+            let whole = resampler.statistics(&vec![1.0; all.rows.len()]);
+            let missed = resampled.iter().zip(whole).filter(|(_, v)| v.is_some()).map(|(r, _)| r.undefined).max();
+            let missed = missed.unwrap_or(0);
             if missed > 0 && clusters.count() > 1 {
                 assessment.notes.push(format!(
                     "In up to {missed} of {} resamples a figure was not defined (no patient of a class was drawn, or a \
@@ -337,6 +340,7 @@ mod tests {
         ] {
             assert!(notes.contains(part), "{part} in {notes}");
         }
+        assert!(!notes.contains("resamples a figure was not defined"), "{notes}");
         serde_json::to_string(&a).unwrap();
     }
 
