@@ -1,11 +1,12 @@
 //! Every figure of a set of predictions, each with its interval and the name of the method.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eval::assessment_notes::remarks;
 use crate::eval::bootstrap::{Bootstrap, Clusters};
 use crate::eval::calibration::{Bin, Calibration, TemperatureScaling, probabilities};
 use crate::eval::confusion::Confusion;
-use crate::eval::interval::{Interval, Proportion, student_t};
+use crate::eval::interval::{Interval, student_t};
+pub use crate::eval::options::AssessOptions;
 use crate::eval::predictions::Predictions;
 use crate::eval::ranking::Ranking;
 use crate::eval::rates::{ClassRates, Rate, ThresholdScores, at_threshold, class_rates, family_size};
@@ -13,39 +14,6 @@ use crate::eval::regression::Regression;
 use crate::eval::resample::Resampler;
 use crate::eval::roc::RocAuc;
 use serde::Serialize;
-
-/// How figures get their intervals.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct AssessOptions {
-    /// Confidence level of every interval.
-    pub level: f64,
-    /// Resamples of the patient-clustered bootstrap; 0 for none.
-    pub bootstrap: usize,
-    /// Seed of the bootstrap.
-    pub seed: u64,
-    /// Interval of proportions.
-    pub proportion: Proportion,
-    /// Bins of the calibration error.
-    pub bins: usize,
-}
-
-impl Default for AssessOptions {
-    fn default() -> AssessOptions {
-        AssessOptions { level: 0.95, bootstrap: 2000, seed: 1, proportion: Proportion::Wilson, bins: 15 }
-    }
-}
-
-impl AssessOptions {
-    /// # Errors
-    /// [`Error::Usage`] for a level outside (0, 1) or no bins.
-    pub fn validate(&self) -> Result<()> {
-        match (self.level > 0.0 && self.level < 1.0, self.bins) {
-            (false, _) => Err(Error::Usage(format!("confidence level {}: between 0 and 1 is needed", self.level))),
-            (true, 0) => Err(Error::Usage("calibration needs one bin or more".into())),
-            _ => Ok(()),
-        }
-    }
-}
 
 /// A figure with one interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -263,7 +231,10 @@ impl Assessment {
         };
         assessment.notes = remarks(&assessment, all);
         if options.bootstrap > 0 {
-            let missed = resampled.iter().map(|r| r.undefined).max().unwrap_or(0);
+            // What is not defined over all images has a note of its own.
+            let whole = resampler.statistics(&vec![1.0; all.rows.len()]);
+            let missed = resampled.iter().zip(whole).filter(|(_, v)| v.is_some()).map(|(r, _)| r.undefined).max();
+            let missed = missed.unwrap_or(0);
             if missed > 0 && clusters.count() > 1 {
                 assessment.notes.push(format!(
                     "In up to {missed} of {} resamples a figure was not defined (no patient of a class was drawn, or a \
@@ -297,7 +268,7 @@ fn fold_accuracies(all: &Predictions, options: &AssessOptions) -> Vec<FoldAccura
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::interval::Method;
+    use crate::eval::interval::{Method, Proportion};
     use crate::eval::testing::made;
 
     fn close(got: Option<f64>, want: f64, within: f64) {
@@ -351,6 +322,8 @@ mod tests {
         all.rows.retain(|r| r.truth != 2);
         let a = Assessment::of(&all, &AssessOptions::default()).unwrap();
         close(a.accuracy.value, 1.0, 1e-12);
+        assert_eq!((a.accuracy_clustered, a.macro_ranking.average_precision.interval), (None, None), "no width");
+        assert!(a.accuracy.interval.is_some_and(|i| i.low > 0.9 && i.low < 1.0));
         let [normal, _, covid] = &a.ranking[..] else { panic!() };
         assert_eq!((normal.roc_auc.value, normal.roc_auc.interval), (Some(1.0), None));
         assert_eq!((covid.roc_auc.value, covid.roc_auc_clustered, covid.average_precision.value), (None, None, None));
@@ -361,11 +334,13 @@ mod tests {
         for part in [
             "ROC-AUC of COVID-19 is undefined: no image",
             "ROC-AUC of normal has no DeLong interval",
+            "Every resample of patients has the same accuracy",
             "recall of COVID-19",
             "A temperature lies at the end",
         ] {
             assert!(notes.contains(part), "{part} in {notes}");
         }
+        assert!(!notes.contains("resamples a figure was not defined"), "{notes}");
         serde_json::to_string(&a).unwrap();
     }
 

@@ -41,6 +41,13 @@ pub(crate) fn remarks(of: &Assessment, all: &Predictions) -> Vec<String> {
             if crossing == 1 { "patient has" } else { "patients have" }
         ));
     }
+    if of.patients > 1 && of.options.bootstrap > 0 && of.accuracy_clustered.is_none() {
+        notes.push(
+            "Every resample of patients has the same accuracy, as where all images are right: such figures have no \
+             bootstrap interval."
+                .into(),
+        );
+    }
     let unknown = all.rows.iter().filter(|r| r.patient.is_empty()).count();
     if unknown > 0 {
         notes.push(format!("{unknown} predictions have no patient; each such image is taken as a patient of its own."));

@@ -2,7 +2,7 @@
 //! method's name.
 
 use crate::eval::assessment::{Assessment, Figure};
-use crate::eval::interval::Interval;
+use crate::eval::interval::{Interval, level_text};
 use crate::eval::rates::Rate;
 use std::fmt::{Display, Formatter, Result};
 
@@ -16,6 +16,12 @@ pub(crate) fn ends(i: Option<Interval>) -> String {
     i.map_or_else(|| "-".into(), |i| format!("[{:.3}, {:.3}]", i.low, i.high))
 }
 
+/// `v` with so many decimals; 0 without a sign.
+pub(crate) fn fixed(v: f64, digits: usize) -> String {
+    let text = format!("{v:.digits$}");
+    if text.bytes().all(|b| b"-0.".contains(&b)) { text.replace('-', "") } else { text }
+}
+
 /// The method's name, or what stands for an interval that is not there.
 pub(crate) fn method(i: Option<Interval>) -> String {
     i.map_or_else(|| "no interval".into(), |i| i.method.to_string())
@@ -26,7 +32,7 @@ fn percent(v: Option<f64>) -> String {
 }
 
 fn decimal(v: Option<f64>) -> String {
-    v.map_or_else(|| "-".into(), |v| format!("{v:.3}"))
+    v.map_or_else(|| "-".into(), |v| fixed(v, 3))
 }
 
 fn rate(r: &Rate) -> String {
@@ -87,7 +93,7 @@ impl Assessment {
     }
 
     fn level(&self) -> String {
-        format!("{} %", 100.0 * self.options.level)
+        level_text(self.options.level)
     }
 
     fn accuracies(&self, f: &mut Formatter<'_>) -> Result {

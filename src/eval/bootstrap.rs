@@ -62,8 +62,9 @@ pub struct Bootstrap {
 /// What the resamples gave for one statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Resampled {
-    /// Percentiles of the resamples; `None` with fewer than two patients, without resamples, or where the statistic was
-    /// not defined in half of them or more.
+    /// Percentiles of the resamples; `None` with fewer than two patients, without resamples, where the statistic was not
+    /// defined in half of them or more, or where all of them gave one value, as when every image is right: an interval
+    /// without width would claim a certainty that there is not.
     pub interval: Option<Interval>,
     /// Resamples in which the statistic was not defined, as when no patient of a class was drawn; left out.
     pub undefined: usize,
@@ -100,7 +101,8 @@ impl Bootstrap {
             values.sort_by(f64::total_cmp);
             let undefined = self.resamples - values.len();
             let tail = 0.5 * (1.0 - self.level);
-            let interval = (2 * undefined < self.resamples).then(|| Interval {
+            let varies = values.first() != values.last();
+            let interval = (varies && 2 * undefined < self.resamples).then(|| Interval {
                 low: percentile(&values, tail),
                 high: percentile(&values, 1.0 - tail),
                 level: self.level,
@@ -203,15 +205,16 @@ mod tests {
 
     #[test]
     fn undefined_resamples_are_counted_and_one_patient_gives_none() {
-        let first = |w: &[f64]| (w[0] > 0.0).then_some(1.0);
+        let first = |w: &[f64]| (w[0] > 0.0).then_some(w[1]);
         let few = B.interval(&Clusters::by_key(0..50), first);
         // (1 - 1/50)^50 = 0.364 of the resamples miss the first.
         assert!((few.undefined as f64 / 4000.0 - 0.364).abs() < 0.03 && few.interval.is_some(), "{few:?}");
-        let rare = B.interval(&Clusters::by_key(0..50), |w| (w[0] > 1.0).then_some(1.0));
+        let rare = B.interval(&Clusters::by_key(0..50), |w| (w[0] > 1.0).then_some(w[1]));
         assert!(rare.undefined > 2000 && rare.interval.is_none(), "{rare:?}");
         assert_eq!(B.interval(&Clusters::by_key([1, 1, 1]), first), Resampled { interval: None, undefined: 0 });
         assert_eq!(B.interval(&Clusters::by_key(Vec::<u8>::new()), |_| Some(1.0)).interval, None);
-        assert_eq!(Bootstrap { resamples: 0, ..B }.interval(&Clusters::by_key(0..9), |_| Some(1.0)).interval, None);
+        assert_eq!(Bootstrap { resamples: 0, ..B }.interval(&Clusters::by_key(0..9), |w| Some(w[0])).interval, None);
+        assert_eq!(B.interval(&Clusters::by_key(0..9), |_| Some(1.0)).interval, None, "always the same");
     }
 
     #[test]

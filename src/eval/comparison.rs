@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::eval::assessment::AssessOptions;
-use crate::eval::assessment_text::{columns, ends, method, percent_ends};
+use crate::eval::assessment_text::{columns, ends, fixed, method, percent_ends};
 use crate::eval::bootstrap::{Bootstrap, Clusters};
 use crate::eval::calibration::Calibration;
 use crate::eval::family::holm_of;
-use crate::eval::interval::Interval;
+use crate::eval::interval::{Interval, level_text};
 use crate::eval::mcnemar::McNemar;
 use crate::eval::predictions::{Prediction, Predictions};
 use crate::eval::rates::Rate;
@@ -231,11 +231,10 @@ fn matched(a: &Predictions, b: &Predictions) -> Result<(Predictions, Predictions
 
 impl Display for Comparison {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let (level, o) = (100.0 * self.options.level, &self.options);
+        let (level, o) = (level_text(self.options.level), &self.options);
         writeln!(f, "{} images of {} patients in both; difference: first minus second", self.images, self.patients)?;
-        writeln!(f, "Accuracy in % with {level} % intervals")?;
-        let text =
-            |v: Option<f64>, scale: f64, digits: usize| v.map_or("-".into(), |v| format!("{:.digits$}", scale * v));
+        writeln!(f, "Accuracy in % with {level} intervals")?;
+        let text = |v: Option<f64>, scale: f64, digits: usize| v.map_or("-".into(), |v| fixed(scale * v, digits));
         let rows: Vec<Vec<String>> = [("first", &self.accuracy_first), ("second", &self.accuracy_second)]
             .iter()
             .map(|(name, r)| {
@@ -250,7 +249,7 @@ impl Display for Comparison {
                 (text(d.first, 1.0, 3), text(d.second, 1.0, 3), text(d.difference, 1.0, 3));
             rows.push(vec![name.clone(), first, second, difference, ends(d.interval), method(d.interval)]);
         }
-        writeln!(f, "Differences with {level} % intervals\n{}", columns(&rows))?;
+        writeln!(f, "Differences with {level} intervals\n{}", columns(&rows))?;
         let m = &self.mcnemar;
         let chi = m.chi_squared.zip(m.p_chi_squared);
         let chi =
@@ -280,7 +279,7 @@ impl Display for Comparison {
                 ends(a.auc.interval),
             ]);
         }
-        writeln!(f, "ROC-AUC, each class against the others, with {level} % intervals\n{}", columns(&rows))?;
+        writeln!(f, "ROC-AUC, each class against the others, with {level} intervals\n{}", columns(&rows))?;
         for note in &self.notes {
             writeln!(f, "Note: {note}")?;
         }

@@ -41,6 +41,11 @@ impl std::fmt::Display for Method {
     }
 }
 
+/// A confidence level as "95 %"; 0.57 does not become 56.99999999999999 %.
+pub fn level_text(level: f64) -> String {
+    format!("{} %", (level * 1e8).round() / 1e6)
+}
+
 /// A two-sided confidence interval, in the unit of what it is about.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
@@ -103,7 +108,7 @@ impl Proportion {
 pub fn normal_interval(estimate: f64, error: f64, level: f64, method: Method) -> Option<Interval> {
     check(0, 0, level);
     let half = normal_quantile(0.5 + 0.5 * level) * error;
-    (error > 0.0 && half.is_finite()).then(|| Interval { low: estimate - half, high: estimate + half, level, method })
+    (error > 0.0 && half.is_finite()).then_some(Interval { low: estimate - half, high: estimate + half, level, method })
 }
 
 /// Two-sided p value of a standard normal `z`.
@@ -351,6 +356,7 @@ mod tests {
             let got = chi_squared_p_value(x, degrees);
             assert!((got / want - 1.0).abs() < 1e-9, "{x}: {got}");
         }
+        assert_eq!([0.95, 0.57, 0.999].map(level_text), ["95 %", "57 %", "99.9 %"]);
         assert_eq!(normal_interval(0.5, 0.0, 0.95, Method::Wald), None);
         let i = normal_interval(1.0, 2.0, 0.95, Method::Wald).unwrap();
         close(i.high, 4.919927969080108);

@@ -13,16 +13,16 @@ impl Cholesky {
     /// combination of the kept columns before it and is left out.
     pub fn of(matrix: &[Vec<f64>], tolerance: f64) -> Cholesky {
         let (mut kept, mut lower) = (Vec::new(), Vec::<Vec<f64>>::new());
-        for j in 0..matrix.len() {
+        for (j, line) in matrix.iter().enumerate() {
             let mut row = Vec::with_capacity(kept.len() + 1);
             for (above, &i) in lower.iter().zip(&kept) {
                 let done: f64 = row.iter().zip(above).map(|(a, b): (&f64, &f64)| a * b).sum();
                 let k = row.len();
-                let entry: f64 = matrix[j][i];
+                let entry = line[i];
                 row.push((entry - done) / above[k]);
             }
-            let pivot = matrix[j][j] - row.iter().map(|a| a * a).sum::<f64>();
-            if pivot > tolerance * matrix[j][j] && pivot.is_finite() {
+            let pivot = line[j] - row.iter().map(|a| a * a).sum::<f64>();
+            if pivot > tolerance * line[j] && pivot.is_finite() {
                 row.push(pivot.sqrt());
                 lower.push(row);
                 kept.push(j);

@@ -210,15 +210,8 @@ fn information(x: &[Vec<f64>], weight: impl Fn(usize) -> f64) -> Vec<Vec<f64>> {
     let mut sum = vec![vec![0.0; width]; width];
     for (i, row) in x.iter().enumerate() {
         let w = weight(i);
-        for j in 0..width {
-            for k in 0..=j {
-                sum[j][k] += w * row[j] * row[k];
-            }
-        }
-    }
-    for j in 0..width {
-        for k in 0..j {
-            sum[k][j] = sum[j][k];
+        for (line, a) in sum.iter_mut().zip(row) {
+            line.iter_mut().zip(row).for_each(|(cell, b)| *cell += w * a * b);
         }
     }
     sum

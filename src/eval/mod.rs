@@ -1,5 +1,10 @@
-//! Figures about predictions: confusion matrix and scores, intervals, the energy of Grad-CAM maps inside lesions, how
-//! far the source of an image gives its class away, and `metrics.json`, which holds all of it.
+//! Figures about predictions, each with an interval whose method is named.
+//!
+//! [`predictions`] is the file that all starts from. [`Assessment`] holds every figure of one set: [`confusion`],
+//! [`rates`] with [`family`]-wise intervals, [`roc`] (DeLong) and average precision over a [`ranking`], [`calibration`],
+//! and the patient-clustered [`bootstrap`]; [`regression`] says what being right depends on ([`design`], [`logistic`]).
+//! [`Comparison`] is of two sets ([`mcnemar`], paired DeLong). Beside them: the energy of Grad-CAM maps inside lesions, how
+//! far the source of an image gives its class away, and `metrics.json` of a run.
 //!
 //! Pure functions of slices and plain structs: nothing here knows the engine, so that every figure can be checked
 //! against scikit-learn, SciPy and statsmodels (values stored in the tests).
@@ -22,6 +27,7 @@ mod linear;
 pub mod logistic;
 pub mod mcnemar;
 pub mod metrics_file;
+pub mod options;
 pub mod predictions;
 pub mod ranking;
 pub mod rates;

@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::eval::design::{Coding, Covariates, Design, DesignTerm, Formula};
 use crate::eval::family::holm_of;
-use crate::eval::interval::{Interval, Method, chi_squared_p_value, normal_interval, normal_p_value};
+use crate::eval::interval::{Interval, Method, chi_squared_p_value, level_text, normal_interval, normal_p_value};
 use crate::eval::logistic::{Estimate, Separation, fit};
 use crate::eval::predictions::Predictions;
 use serde::Serialize;
@@ -171,10 +171,10 @@ impl std::fmt::Display for Regression {
             )?,
         }
         let width = self.coefficients.iter().map(|c| c.name.chars().count()).chain([11]).max().unwrap_or(11);
-        let level = 100.0 * self.level;
+        let level = level_text(self.level);
         writeln!(
             f,
-            "  {:width$}  {:>9} {:>9} {:>7} {:>8}  {level} % Wald interval",
+            "  {:width$}  {:>9} {:>9} {:>7} {:>8}  {level} Wald interval",
             "log odds", "estimate", "std. err.", "z", "p"
         )?;
         for c in &self.coefficients {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn regression(formula: &str) -> Regression {
-        let (all, table) = data(&RIGHT);
+        let (all, table) = data(RIGHT);
         Regression::of(&all, &table, &Formula::parse(formula).unwrap(), 0.95).unwrap()
     }
 

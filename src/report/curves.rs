@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::eval::assessment::Assessment;
 use crate::eval::calibration::Bin;
-use crate::eval::interval::{Interval, wilson};
+use crate::eval::interval::{Interval, level_text, wilson};
 use crate::eval::predictions::Predictions;
 use crate::eval::ranking::{Ranking, RocPoint};
 use crate::report::chart::{Area, BLUE, Drawn, FAINT, GRID, INK, UNITS, VERMILLION, at, line, style, svg};
@@ -82,7 +82,7 @@ pub fn roc(curves: &[RocCurve], title: &str) -> Result<String> {
         }
         let rest = curves.len() - shown.len();
         let method =
-            curves.iter().find_map(|c| c.interval).map(|i| format!("{} % intervals: {}", 100.0 * i.level, i.method));
+            curves.iter().find_map(|c| c.interval).map(|i| format!("{} intervals: {}", level_text(i.level), i.method));
         let more = (rest > 0).then(|| format!("{rest} more classes are not drawn"));
         for (i, text) in method.into_iter().chain(more).enumerate() {
             let y = top + 40 + 22 * shown.len() as i32 + 18 * i as i32;
@@ -126,7 +126,7 @@ pub fn reliability(bins: &[Bin], ece: Option<f64>, level: f64, title: &str) -> R
         for point in path {
             root.draw(&Circle::new(point, 4 * UNITS, BLUE.filled()))?;
         }
-        let text = ece.map_or("no image".into(), |e| format!("ECE {e:.3}; lines: {} % Wilson", 100.0 * level));
+        let text = ece.map_or("no image".into(), |e| format!("ECE {e:.3}; lines: {} Wilson", level_text(level)));
         root.draw(&Text::new(text, at(left + 12, top + 16), style(12.0, INK).pos(left_middle)))?;
         let count = format!("images per bin, at most {}", thousands(largest));
         root.draw(&Text::new(count, at(left + side / 2, below + tall + 14), style(12.0, FAINT).pos(centre)))?;
