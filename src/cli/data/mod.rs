@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 /// Look at a data set before training on it: audit, split, figures, contact sheet.
 ///
 /// PATH is a folder with a metadata.csv (columns file and finding; patient_id, sex, age, view, split and original_name where
-/// there are), a folder of such folders, or a .toml manifest as in data-manifests/. No GPU is needed.
+/// there are), a folder of such folders, or a .toml manifest as in data-manifests/. No GPU is needed but for preview --augment.
 #[derive(Args)]
 #[command(arg_required_else_help = true)]
 pub struct Arguments {

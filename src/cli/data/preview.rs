@@ -40,8 +40,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "0")]
     seed: u64,
     /// Show augmented views: a paper's (detl, hernandez, balvinsson, zhong, gao-wang), or changes as in
-    /// rotation=10,scale=0.1,shift=0.05,mirror,crop=0.1,contrast=0.1,brightness=0.1,saturation=0.1,noise=0.02,salt-pepper=0.01,
-    /// fill=reflect, or both: zhong,noise=0.02. Rotation is in degrees, shift and crop are parts of the side, the others of a
+    /// rotation=10,scale=0.1,shift=0.05,mirror,fill=reflect and crop=0.1,contrast=0.1,brightness=0.1,saturation=0.1,noise=0.02,
+    /// salt-pepper=0.01, or both: zhong,noise=0.02. Rotation is in degrees, shift and crop are parts of the side, the others of a
     /// pixel's range; each is the largest change, noise a standard deviation, salt-pepper a probability; fill is nearest, reflect or a
     /// number from 0 to 1.
     #[arg(long, value_name = "SPEC")]

@@ -214,7 +214,7 @@ impl fmt::Display for Border {
 impl Serialize for Border {
     fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
         match self {
-            Border::Constant(v) => s.serialize_f32(*v),
+            Border::Constant(v) => s.serialize_f64(short(*v)),
             other => s.serialize_str(&other.to_string()),
         }
     }
@@ -250,20 +250,25 @@ impl<'de> Deserialize<'de> for Border {
     }
 }
 
+/// 0.2 for 0.2, not 0.20000000298: files and JSON values hold f64.
+fn short(v: f32) -> f64 {
+    v.to_string().parse().unwrap_or(f64::from(v))
+}
+
 /// The fields as they stand in files: named as in words.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 struct Table {
-    rotation: f32,
-    scale: f32,
-    shift: f32,
+    rotation: f64,
+    scale: f64,
+    shift: f64,
     mirror: bool,
-    crop: f32,
-    contrast: f32,
-    brightness: f32,
-    saturation: f32,
-    noise: f32,
-    salt_pepper: f32,
+    crop: f64,
+    contrast: f64,
+    brightness: f64,
+    saturation: f64,
+    noise: f64,
+    salt_pepper: f64,
     fill: Border,
 }
 
@@ -275,28 +280,36 @@ impl Default for Table {
 
 impl From<AugmentOptions> for Table {
     fn from(o: AugmentOptions) -> Table {
-        let AugmentOptions { rotation_degrees: rotation, scale, shift, mirror, brightness, contrast, .. } = o;
-        let AugmentOptions { crop, saturation, noise, salt_pepper, fill, .. } = o;
-        Table { rotation, scale, shift, mirror, crop, contrast, brightness, saturation, noise, salt_pepper, fill }
+        Table {
+            rotation: short(o.rotation_degrees),
+            scale: short(o.scale),
+            shift: short(o.shift),
+            mirror: o.mirror,
+            crop: short(o.crop),
+            contrast: short(o.contrast),
+            brightness: short(o.brightness),
+            saturation: short(o.saturation),
+            noise: short(o.noise),
+            salt_pepper: short(o.salt_pepper),
+            fill: o.fill,
+        }
     }
 }
 
 impl From<Table> for AugmentOptions {
     fn from(t: Table) -> AugmentOptions {
-        let Table { rotation, scale, shift, mirror, crop, contrast, brightness, saturation, noise, salt_pepper, fill } =
-            t;
         AugmentOptions {
-            rotation_degrees: rotation,
-            scale,
-            shift,
-            mirror,
-            brightness,
-            contrast,
-            crop,
-            saturation,
-            noise,
-            salt_pepper,
-            fill,
+            rotation_degrees: t.rotation as f32,
+            scale: t.scale as f32,
+            shift: t.shift as f32,
+            mirror: t.mirror,
+            brightness: t.brightness as f32,
+            contrast: t.contrast as f32,
+            crop: t.crop as f32,
+            saturation: t.saturation as f32,
+            noise: t.noise as f32,
+            salt_pepper: t.salt_pepper as f32,
+            fill: t.fill,
         }
     }
 }
@@ -447,6 +460,8 @@ mod tests {
                 let (c, json) = (Config { augment: o }, serde_json::to_string(&o).unwrap());
                 assert_eq!(toml::from_str::<Config>(&toml::to_string(&c).unwrap()).unwrap(), c);
                 assert_eq!(serde_json::from_str::<AugmentOptions>(&json).unwrap(), o, "{json}");
+                assert_eq!(serde_json::to_value(o).unwrap(), serde_json::from_str::<serde_json::Value>(&json).unwrap());
+                assert!(json.len() < 180, "no figure is longer than it was given: {json}");
             }
         }
     }
