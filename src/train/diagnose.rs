@@ -11,8 +11,8 @@ use super::resume::Saver;
 use super::step::{Moment, Recipe};
 use crate::error::{Error, Result};
 use crate::eval::EpochRecord;
-use crate::gpu::Gpu;
-use crate::graph::{Graph, NodeId, Tensor};
+use crate::gpu::{Gpu, Storage};
+use crate::graph::{Graph, NodeId, Shape, Tensor};
 use crate::models::Network;
 use crate::nn::{Layers, OptimizerState, ParamStore};
 use crate::plan::{self, Feed, LossScale, Plan, PlanSpec, StepResult, Weights};
@@ -268,14 +268,27 @@ fn first(
             }
             plan => run(plan?)?,
         };
-        let outputs = results.iter().flat_map(|r| &r.outputs);
-        if let Some((node, _)) = group.iter().zip(outputs).find(|(_, v)| v.iter().any(|v| !v.is_finite())).map(|v| v.0)
-        {
-            return Ok(Some(describe(graph, *node)));
+        for ((node, tensor), values) in group.iter().zip(results.iter().flat_map(|r| &r.outputs)) {
+            if values.iter().any(|v| !v.is_finite()) {
+                return Ok(Some(describe(graph, *node)));
+            }
+            let limit = half_limit(gpu, graph, *node, *tensor);
+            if limit.is_some_and(|limit| values.iter().any(|v| v.abs() >= limit)) {
+                return Ok(Some(format!("{}, which f16 cannot hold", describe(graph, *node))));
+            }
         }
         rest = later;
     }
     Ok(None)
+}
+
+/// What is read back is f32, also where the training keeps the value as f16: the number from which on that is infinite. Of a
+/// gradient it is not looked at, as one that overflows is left out with its update.
+fn half_limit(gpu: &Gpu, graph: &Graph, node: NodeId, value: Tensor) -> Option<f32> {
+    let image = matches!(value.shape(), Shape::Image { h, w, .. } if h * w > 1);
+    let first = graph.node(node).outputs.first() == Some(&value.id);
+    let half = gpu.storage() == Storage::F16 && image && first && graph.gradient_of(node).is_none();
+    half.then_some(65_520.0)
 }
 
 /// "the output of block1.conv2 (conv2d)"; what has no path of its own is named after the layer before it.
