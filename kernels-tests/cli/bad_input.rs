@@ -19,7 +19,7 @@ fn tree(dir: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// The run must end with `code`, say `parts`, print no result and leave the folder as it was.
-fn refused(dir: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
+pub fn refused(dir: &Path, arguments: &[&str], code: i32, parts: &[&str]) {
     let before = tree(dir);
     let out = radiograd(dir, arguments);
     let message = String::from_utf8_lossy(&out.stderr);

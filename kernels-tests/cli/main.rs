@@ -4,6 +4,7 @@ mod bad_input;
 mod data;
 mod eval;
 mod paper;
+mod explain;
 mod predict;
 mod summary;
 mod synthesize;
@@ -13,6 +14,11 @@ use radiograd::models::Network;
 use radiograd::weights::{self, Card, Scaling};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+/// The rows of a CSV table by column.
+pub fn columns(csv: &str) -> Vec<std::collections::BTreeMap<String, String>> {
+    csv::Reader::from_reader(csv.as_bytes()).deserialize().map(|r| r.unwrap_or_else(|e| panic!("{e}: {csv}"))).collect()
+}
 
 /// Runs the program in `dir`.
 pub fn radiograd(dir: &Path, arguments: &[&str]) -> Output {
@@ -45,4 +51,27 @@ pub fn model(dir: &Path, network: &str, side: usize, classes: &[&str], sigmoid: 
     let card = Card { network, side, classes, scaling };
     weights::save(&path, &params, &card.metadata()).unwrap_or_else(|e| panic!("{e}"));
     path
+}
+
+/// Moves the biases of the last layer of `weights` so that the mean scores of `images` are equal: a random network says the same
+/// of every image, this one does not.
+pub fn even(dir: &Path, weights: &Path, images: &str) {
+    let text = ok(dir, &["predict", "--weights", &weights.display().to_string(), images, "--json", "-q"]);
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+    let rows: Vec<Vec<f64>> = table["images"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|r| r["logits"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_f64).collect())
+        .collect();
+    let metadata = weights::metadata(weights).unwrap_or_else(|e| panic!("{e}"));
+    let card = Card::read(weights, &metadata, None).unwrap_or_else(|e| panic!("{e}"));
+    let mut params = card.network.init(card.side, rows[0].len(), 0);
+    weights::load(weights, &mut params).unwrap_or_else(|e| panic!("{e}"));
+    let name = format!("{}.bias", card.network.head.out);
+    let bias = params.params.iter_mut().find(|p| p.name == name).unwrap_or_else(|| panic!("no {name}"));
+    for (k, b) in bias.values.iter_mut().enumerate() {
+        *b -= (rows.iter().map(|r| r[k]).sum::<f64>() / rows.len() as f64) as f32;
+    }
+    weights::save(weights, &params, &card.metadata()).unwrap_or_else(|e| panic!("{e}"));
 }

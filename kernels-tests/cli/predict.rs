@@ -1,12 +1,14 @@
 //! `radiograd predict`.
 
-use crate::{image, model, ok, radiograd};
+use crate::bad_input::refused;
+use crate::{columns, even, image, model, ok, radiograd};
 use radiograd::Gpu;
 use radiograd::data::planes::{LoadOptions, load_planes};
 use radiograd::models::{Head, Network, Pooling, Preprocess};
 use radiograd::nn::Trainable;
 use radiograd::train::{FitOptions, Normalize, Predictor, Samples, fit, probabilities};
 use radiograd::weights::{self, Card, Metadata, Scaling};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -187,4 +189,141 @@ fn check_all_bad(dir: &Path, weights: &str) {
     let out = radiograd(dir, &["predict", "--weights", weights, "images/1.png", "--skip-bad", "--out", "t.csv"]);
     assert_eq!(out.status.code(), Some(5));
     assert!(!dir.join("t.csv").exists());
+}
+
+/// Gao & Wang's two stages with random weights that do not say the same of every image of `images`, which is made: stage 1 at
+/// side 16 and stage 2, another network, at 36.
+fn two_stages(dir: &Path, count: u32) -> [String; 2] {
+    std::fs::create_dir(dir.join("images")).unwrap();
+    for i in 0..count {
+        image(&dir.join(format!("images/patient4711-{i}.png")), 40 + i % 5, 5 * i + 2);
+    }
+    let unit = Scaling::Channels(Preprocess::Unit);
+    let first = model(dir, "gaowang", 16, &["normal", "bacterial", "viral"], false, unit);
+    let classes = ["not viral", "COVID-19", "other viral"];
+    let second = model(dir, "detl12", 36, &classes, false, Scaling::Same(Normalize::CENTERED));
+    [first, second].map(|path| {
+        even(dir, &path, "images");
+        path.to_str().unwrap().to_string()
+    })
+}
+
+#[test]
+fn a_cascade_is_its_two_predictions() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let [first, second] = two_stages(d, 12);
+    let single = [&first, &second].map(|w| columns(&ok(d, &["predict", "--weights", w, "images", "--batch", "5"])));
+    let then = format!("viral={second}");
+    let arguments = ["predict", "--weights", &first, "images", "--then", &then, "--batch", "5"];
+    let csv = ok(d, &arguments);
+    let head = "path,class,p(normal),p(bacterial),p(viral),stage2_not viral,stage2_COVID-19,stage2_other viral,final\n";
+    assert!(csv.starts_with(head), "{csv}");
+    let rows = columns(&csv);
+    let through = rows.iter().filter(|r| r["class"] == "viral").count();
+    assert!(through > 1 && through < rows.len(), "the test needs both kinds: {csv}");
+    let close = |a: &str, b: &str| (a.parse::<f64>().unwrap() - b.parse::<f64>().unwrap()).abs() < 2e-6;
+    for (row, (one, two)) in rows.iter().zip(single[0].iter().zip(&single[1])) {
+        assert_eq!((&row["path"], &row["class"]), (&one["path"], &one["class"]));
+        for class in ["normal", "bacterial", "viral"] {
+            assert!(close(&row[&format!("p({class})")], &one[&format!("p({class})")]), "{row:?} {one:?}");
+        }
+        let viral = row["class"] == "viral";
+        assert_eq!(&row["final"], if viral { &two["class"] } else { &one["class"] });
+        for class in ["not viral", "COVID-19", "other viral"] {
+            let got = &row[&format!("stage2_{class}")];
+            assert!(if viral { close(got, &two[&format!("p({class})")]) } else { got.is_empty() }, "{row:?} {two:?}");
+        }
+    }
+    let v: serde_json::Value = serde_json::from_str(&ok(d, &[&arguments[..], &["--json"]].concat())).unwrap();
+    assert_eq!((&v["then"][0]["after"], &v["then"][0]["side"]), (&"viral".into(), &36.into()));
+    for (row, json) in rows.iter().zip(v["images"].as_array().unwrap()) {
+        assert_eq!((json["final"].as_str(), json["stage2"].is_null()), (Some(&*row["final"]), row["class"] != "viral"));
+        if row["class"] == "viral" {
+            let p = json["stage2"]["probabilities"][1].as_f64().unwrap();
+            assert!((p - row["stage2_COVID-19"].parse::<f64>().unwrap()).abs() < 2e-6);
+            assert_eq!(json["stage2"]["class"].as_str(), Some(&*row["final"]));
+        }
+    }
+    // Two second stages with classes of the same names.
+    let also = format!("normal={second}");
+    let both = columns(&ok(d, &[&arguments[..], &["--then", &also]].concat()));
+    for (row, before) in both.iter().zip(&rows) {
+        for after in ["viral", "normal"] {
+            let got = &row[&format!("stage2_COVID-19 after {after}")];
+            assert_eq!(got.is_empty(), row["class"] != after, "{row:?}");
+            assert!(after == "normal" || *got == before["stage2_COVID-19"] || close(got, &before["stage2_COVID-19"]));
+        }
+        assert_eq!(row["final"] == "bacterial", row["class"] == "bacterial");
+    }
+}
+
+#[test]
+fn heat_maps_are_of_the_stage_that_gave_the_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let [first, second] = two_stages(d, 8);
+    let whole = std::fs::read(d.join("images/patient4711-3.png")).unwrap();
+    std::fs::write(d.join("images/patient4711-3.png"), &whole[..whole.len() / 2]).unwrap();
+    let then = format!("viral={second}");
+    let arguments = ["predict", "--weights", &first, "images", "--then", &then, "--heat-maps", "heat", "--skip-bad"];
+    let csv = ok(d, &arguments);
+    let rows = columns(&csv);
+    assert_eq!((rows.len(), std::fs::read_dir(d.join("heat")).unwrap().count()), (7, 8), "7 panels and a page");
+    let page = std::fs::read_to_string(d.join("heat/index.html")).unwrap();
+    assert!(!page.contains("patient4711") && !csv.lines().any(|l| l.ends_with("patient4711-3.png")), "{csv}");
+    for forbidden in ["<script", "http://", "https://"] {
+        assert!(!page.contains(forbidden), "{forbidden}");
+    }
+    assert!(page.contains("not a medical device") && page.contains("1 of 8 images could not be used"));
+    assert_eq!(page.matches("class=\"case\"").count(), 7);
+    let stages: BTreeMap<bool, Vec<u32>> = rows.iter().fold(BTreeMap::new(), |mut all, row| {
+        let panel = d.join("heat").join(&row["heat_map"]);
+        let width = image::open(&panel).unwrap_or_else(|e| panic!("{}: {e}", panel.display())).width();
+        all.entry(row["class"] == "viral").or_insert_with(Vec::new).push(width);
+        assert!(page.contains(&format!("href=\"{}\"", row["heat_map"])) && !row["heat_map"].contains("patient"));
+        all
+    });
+    // Stage 1 sees 16 pixels, enlarged 16 times, stage 2 sees 36, enlarged 8 times: the panels differ in width.
+    let widths: Vec<u32> = [16 * 16, 8 * 36].map(|w| 3 * w + 24 + 30 + 14 + 6 + 34).to_vec();
+    assert!(
+        stages[&false].iter().all(|w| *w == widths[0]) && stages[&true].iter().all(|w| *w == widths[1]),
+        "{stages:?}"
+    );
+    let bars = page.matches("<h3>Stage 2</h3>").count();
+    assert_eq!((bars, page.matches("<h3>Stage 1</h3>").count()), (stages[&true].len(), 7));
+    // Without a second stage, with names, as JSON.
+    let arguments = ["predict", "--weights", &second, "images/patient4711-1.png", "--heat-maps", "h2", "--show-names"];
+    let v: serde_json::Value = serde_json::from_str(&ok(d, &[&arguments[..], &["--json"]].concat())).unwrap();
+    assert_eq!(v["images"][0]["heat_map"], "0001-patient4711-1.png");
+    assert!(v["images"][0].get("final").is_none());
+    assert!(std::fs::read_to_string(d.join("h2/index.html")).unwrap().contains("images/patient4711-1.png"));
+}
+
+#[test]
+fn cascades_that_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let unit = Scaling::Channels(Preprocess::Unit);
+    let first = model(d, "gaowang", 16, &["normal", "viral"], false, unit);
+    let second = model(d, "detl12", 36, &["a", "b"], false, unit);
+    std::fs::create_dir(d.join("images")).unwrap();
+    image(&d.join("images/a.png"), 20, 1);
+    let (first, second) = (first.to_str().unwrap(), second.to_str().unwrap());
+    let bytes = std::fs::read(second).unwrap();
+    std::fs::write(d.join("cut"), &bytes[..bytes.len() - 50]).unwrap();
+    let run = |more: &[&str], code: i32, parts: &[&str]| {
+        refused(d, &[&["predict", "--weights", first, "images", "--out", "new/t.csv"], more].concat(), code, parts);
+    };
+    let (good, off) = (format!("viral={second}"), format!("virl={second}"));
+    run(&["--then", &off], 2, &["--then virl=", "no class 'virl'", "did you mean 'viral'"]);
+    run(&["--then", second], 2, &["CLASS=FILE"]);
+    run(&["--then", &good, "--then", &good], 2, &["'viral' has a second stage already"]);
+    run(&["--then", "viral=gone"], 1, &["gone", "cannot read"]);
+    run(&["--then", "viral=cut"], 5, &["cut"]);
+    run(&["--show-names"], 2, &["--heat-maps"]);
+    run(&["--then", &good, "--heat-maps", "images"], 2, &["a.png lies in images"]);
+    run(&["--heat-maps", "images/a.png"], 1, &["images/a.png", "cannot write"]);
+    image(&d.join("images/tiny.png"), 2, 1);
+    run(&["--then", &good, "--heat-maps", "heat"], 5, &["tiny.png", "at least 8 x 8"]);
 }

@@ -5,6 +5,7 @@ use super::{DeviceArguments, positive};
 use clap::Args;
 use radiograd::explain::CamMethod;
 use radiograd::predict::{self, ExplainOptions, ExplainTable, Masks, Model, Naming, RunOptions, TableFormat, Target};
+use radiograd::report::text::percent;
 use radiograd::train::interrupt;
 use radiograd::{Gpu, Result};
 use std::path::PathBuf;
@@ -13,8 +14,9 @@ use std::path::PathBuf;
 ///
 /// The map shows what raised the score of a class at a layer, not where a disease is. The table on standard output has the
 /// pictures, the predicted and the explained class with its probability, the raw map's peak (0: the map is empty), and the shares
-/// of the heat at the border (the outermost eighth of the side) and in the corners (squares of a quarter of the side), where no
-/// lungs are: a map without any preference has 0.4375 and 0.25 there. Pictures are called by hashes, and no file name is in them.
+/// of the heat at the border (the outermost eighth of the side) and in the corners (squares of a quarter of the side), where
+/// there is little lung. A map without any preference has 0.4375 and 0.25 there, less where a network without padding does not
+/// see the border; its figures are said at the end. Pictures are called by hashes, and no file name is in them.
 ///
 /// Research software, not a medical device.
 #[derive(Args)]
@@ -98,6 +100,10 @@ pub fn run(a: &Arguments) -> Result<()> {
     if !a.quiet {
         let (n, dir) = (all.outcome.predicted, a.out.display());
         eprintln!("{n} panels in {dir}, {} of the maps are empty", all.empty);
+        if let Some(u) = all.uniform {
+            let (border, corners) = (percent(u.border), percent(u.corners));
+            eprintln!("a map without any preference has {border} of its heat at the border, {corners} in the corners");
+        }
     }
     table.finish(&all)
 }

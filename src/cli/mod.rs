@@ -2,6 +2,7 @@
 
 mod cache;
 mod compare;
+mod completions;
 mod data;
 mod devices;
 mod eval;
@@ -23,7 +24,9 @@ use std::io::Write;
 ///
 /// Research software, not a medical device: nothing here may be used for diagnosis or treatment.
 ///
-/// Training and explanation live in examples for now: `cargo run --release --example detl -- --help`.
+/// Begin with `radiograd paper detl --scale smoke`, or with your images: `data audit`, `data split`, `train`, `eval`, `explain`.
+/// Results go to standard output, progress to standard error; every command that has a result has --json. Settings come from flags, then
+/// RADIOGRAD_* variables, then WGPU_* for the device, then a config file, then defaults.
 ///
 /// Exit codes: 0 ok, 1 other, 2 usage, 3 no suitable adapter, 4 out of memory, 5 data or a leak, 6 numerics, 7 device lost,
 /// 130 interrupted.
@@ -36,18 +39,19 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Cache(cache::Arguments),
-    Data(data::Arguments),
     Devices(devices::Arguments),
+    Selftest(selftest::Arguments),
+    Data(data::Arguments),
     Train(train::Arguments),
     Resume(train::ResumeArguments),
-    Paper(paper::Arguments),
-    Selftest(selftest::Arguments),
-    Summary(summary::Arguments),
-    Predict(predict::Arguments),
     Eval(eval::Arguments),
-    Compare(compare::Arguments),
+    Predict(predict::Arguments),
     Explain(explain::Arguments),
+    Compare(compare::Arguments),
+    Summary(summary::Arguments),
+    Paper(paper::Arguments),
+    Cache(cache::Arguments),
+    Completions(completions::Arguments),
 }
 
 impl Cli {
@@ -55,6 +59,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Cache(a) => cache::run(&a),
+            Command::Completions(a) => completions::run(&a),
             Command::Data(a) => data::run(&a),
             Command::Devices(a) => devices::run(a),
             Command::Train(a) => train::run(&a),
@@ -103,5 +108,15 @@ fn positive(text: &str) -> std::result::Result<usize, String> {
     match text.parse::<usize>() {
         Ok(0) | Err(_) => Err("a whole number from 1 on is needed".into()),
         Ok(n) => Ok(n),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
     }
 }

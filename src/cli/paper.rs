@@ -13,6 +13,7 @@ use radiograd::papers::program;
 ///
 /// Research software, not a medical device.
 #[derive(Args)]
+#[group(id = "paper-command")] // the library's struct has this one's name
 pub struct Arguments {
     #[command(flatten)]
     paper: program::Arguments,

@@ -247,13 +247,14 @@ impl std::fmt::Display for Report {
             let o = &c.leak_free.overall;
             writeln!(
                 f,
-                "{}: test accuracy {} {} ({} of {} images, {} folds)",
+                "{}: test accuracy {} {} ({} of {} images, {} fold{})",
                 c.name,
                 percent(o.accuracy),
                 ends(&o.accuracy_interval),
                 o.correct,
                 o.images,
-                o.folds
+                o.folds,
+                if o.folds == 1 { "" } else { "s" }
             )?;
         }
         if self.rows.is_empty() {

@@ -6,11 +6,12 @@ use crate::eval::cam_energy::energy_inside;
 /// The share of the maximum that bounds the innermost contour.
 pub const INNERMOST: f32 = 0.9;
 
-/// Shares of a map's heat (its sum) in parts of a square image that no lung fills. Letters, borders of the film and
+/// Shares of a map's heat (its sum) in parts of a square image that have little lung. Letters, borders of the film and
 /// cables lie there; a network that looks there has learnt where an image comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeatShares {
-    /// In the outermost eighth of the side, all around; a map without any preference has 7/16 there.
+    /// In the outermost eighth of the side, all around; a map without any preference has 7/16 there, or less
+    /// where it does not reach the border ([`crate::explain::GradCam::uniform`]).
     pub border: f64,
     /// In the four corner squares of a quarter of the side; a map without any preference has 1/4 there.
     pub corners: f64,

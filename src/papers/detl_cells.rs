@@ -56,7 +56,7 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
     }
     let mut reductions = Vec::new();
     if scale != Scale::Full {
-        let (n, m) = (first.len(), second.len());
+        let (n, m) = (first.without_patients_of(&second).len(), second.len());
         reductions.push(format!(
             "{n} images in stage 1 (the paper: 108,948), {m} in stage 2 (1,197); {} epochs",
             cell.epochs

@@ -145,7 +145,7 @@ fn stage1(lab: &Lab, second: &Task, side: usize) -> Result<ParamStore> {
     let o = lab.options;
     let scale = o.scale;
     let synthetic =
-        Synthetic::as_classes(scale.pick(32, 200, 600), &["healthy", "not-healthy"], [Some(0), Some(1), Some(1), None]);
+        Synthetic::as_classes(scale.pick(72, 360, 1000), &["healthy", "not-healthy"], [Some(0), Some(1), Some(1), None]);
     let all = lab.task("hernandez-stage1", &synthetic, side, scale.pick(None, Some(300), None))?;
     // Synthetic patients of stage 2 are the first of stage 1; the later ones are left.
     let task = all.without_patients_of(second);

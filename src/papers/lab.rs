@@ -96,6 +96,8 @@ pub struct Plan {
     pub probes: bool,
     /// How much is explained.
     pub extent: Extent,
+    /// The folds' weights are written.
+    pub weights: bool,
 }
 
 impl Plan {
@@ -110,6 +112,7 @@ impl Plan {
             image_wise: true,
             probes: true,
             extent: Extent { images: 24, panels: 2, contour: false },
+            weights: true,
         }
     }
 
@@ -267,8 +270,7 @@ impl Lab<'_> {
             shard: self.options.shard,
             observer: Some(self.folder.clone()),
             metadata,
-            // Twenty networks with a hundred million numbers each are no use to anybody in a trial.
-            weights: self.options.scale != Scale::Smoke,
+            weights: plan.weights,
             ..RunOptions::new(out)
         };
         Run { context: self.context(start), cell, task, folds }.run(&options)

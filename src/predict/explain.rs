@@ -64,7 +64,7 @@ pub struct Explained<'a> {
     pub scores: Scores,
     /// The class whose score was explained.
     pub target: usize,
-    /// The raw map's maximum; 0: nothing speaks for the class, the map is empty.
+    /// The raw map's maximum; 0: the method finds nothing that speaks for the class, the map is empty.
     pub peak: f32,
     /// Where the heat lies; `None` for an empty map.
     pub shares: Option<HeatShares>,
@@ -198,7 +198,7 @@ fn caption(model: &Model, options: &ExplainOptions, said: &Explained) -> String 
         text += &format!("; map for {target}, p = {:.2}", said.probability());
     }
     if said.is_empty() {
-        text += "; nothing speaks for this class: the map is empty";
+        text += &format!("; the map is empty: {} finds nothing that speaks for this class", title(options.method));
     } else if options.contour {
         text += "; red: heat of at least 9/10 of its maximum";
     }
@@ -254,7 +254,12 @@ mod tests {
         assert!(text.starts_with("predicted viral, p = 0.62; red: heat of at least 9/10 of its maximum. "), "{text}");
         assert!(text.ends_with(DISCLAIMER) && !text.contains("1280"));
         let text = caption(&model, &options, &said(0, 0.0));
-        assert!(text.contains("viral, p = 0.62; map for normal, p = 0.38; nothing speaks for this class"), "{text}");
+        assert!(
+            text.contains(
+                "viral, p = 0.62; map for normal, p = 0.38; the map is empty: Grad-CAM finds nothing that speaks for"
+            ),
+            "{text}"
+        );
         assert!(!text.contains("red"), "an empty map has no contour");
         options.naming = &shown;
         assert!(caption(&model, &options, &said(1, 1.0)).starts_with("a/00001280_004.png: predicted"));

@@ -54,7 +54,7 @@ impl HeatMaps {
         };
         let mut stages: Vec<(String, String)> = stage_names.iter().cloned().zip(cascade.models().map(about)).collect();
         for (t, (_, text)) in cascade.then.iter().zip(stages.iter_mut().skip(1)) {
-            *text += &format!("; for images of the class {}", cascade.first.classes[t.class]);
+            *text = format!("for images that stage 1 calls {}: {text}", cascade.first.classes[t.class]);
         }
         // Verdicts in the order of the classes, stage by stage; those that no image gets are left out at the end.
         let mut classes: Vec<String> = Vec::new();
@@ -141,7 +141,7 @@ impl HeatMaps {
             caption += &format!(" (stage 2; stage 1: {before}, p = {:.2})", verdict.first.highest());
         }
         if map.is_empty() {
-            caption += "; nothing speaks for this class: the map is empty";
+            caption += "; the map is empty: Grad-CAM finds nothing that speaks for this class";
         }
         caption += &format!(". {DISCLAIMER}");
         write_atomic(&self.dir.join(&panel), &map.panel(plane, side, None, &Marks::default(), &caption)?)?;

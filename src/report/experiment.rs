@@ -68,11 +68,11 @@ fn one(cell: &CellResult) -> Result<String> {
     let o = &cell.leak_free.overall;
     let mut out = format!("<p>{}</p>\n", escape(&cell.data));
     out += &format!(
-        "<p class=\"headline\">{} <small>{}</small></p><p class=\"note\">accuracy on {} test images of {} folds, divided by patient</p>\n",
+        "<p class=\"headline\">{} <small>{}</small></p><p class=\"note\">accuracy on {} test images of {}, divided by patient</p>\n",
         percent(o.accuracy),
         ends(&o.accuracy_interval),
         thousands(o.images),
-        o.folds
+        if o.folds == 1 { "one fold".into() } else { format!("{} folds", o.folds) }
     );
     if !cell.leak_free.is_complete() {
         let (have, all) = (cell.leak_free.folds.len(), cell.leak_free.planned);

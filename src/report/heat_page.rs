@@ -57,7 +57,7 @@ impl HeatRow {
                 let over = format!("<img class=\"map\" style=\"opacity:{alpha}\" alt=\"\" src=\"{}\">", png_uri(map));
                 (over, format!("Grad-CAM for {verdict}{of}"))
             }
-            None => (String::new(), format!("No heat map: nothing speaks for {verdict}{of}")),
+            None => (String::new(), format!("No heat map: Grad-CAM finds nothing that speaks for {verdict}{of}")),
         };
         let stages: String = self.stages.iter().map(bars).collect();
         format!(
@@ -150,7 +150,7 @@ fn warnings(summary: &HeatSummary) -> Vec<String> {
     }
     if summary.empty > 0 {
         all.push(format!(
-            "{} of {} heat maps are empty: nothing in the image speaks for the class that the network names.",
+            "{} of {} heat maps are empty: Grad-CAM finds nothing that speaks for the class that the network names.",
             thousands(summary.empty as u64),
             thousands(summary.images as u64)
         ));
@@ -224,7 +224,10 @@ mod tests {
         }
         assert_eq!(html.matches("class=\"best\"").count(), 2);
         let empty = case(None, "a\"><script>").html();
-        assert!(empty.contains("No heat map: nothing speaks for covid") && !empty.contains("<script"), "{empty}");
+        assert!(
+            empty.contains("No heat map: Grad-CAM finds nothing that speaks for covid") && !empty.contains("<script"),
+            "{empty}"
+        );
         assert!(!empty.contains("class=\"map\""));
     }
 

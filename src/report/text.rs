@@ -15,7 +15,9 @@ pub fn percent_or(share: Option<f64>) -> String {
 
 /// Ends of an interval of a share, as "[54.0, 60.5]" in percent.
 pub fn ends(interval: &Interval) -> String {
-    format!("[{:.1}, {:.1}]", 100.0 * interval.low, 100.0 * interval.high)
+    // What rounds to zero is zero, not minus zero.
+    let tenth = |v: f64| (1000.0 * v).round() / 10.0 + 0.0;
+    format!("[{:.1}, {:.1}]", tenth(interval.low), tenth(interval.high))
 }
 
 /// 1234567 as "1,234,567".
