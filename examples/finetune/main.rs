@@ -242,7 +242,14 @@ fn explain(
 /// The whole network's weights, with what is needed to use them.
 fn save(o: &Options, network: Network, params: &ParamStore, cohort: &Cohort, scaling: Scaling) -> Result<()> {
     let path = o.out.join(format!("{}.safetensors", network.name));
-    let mut info = Card { network, side: cohort.side, classes: cohort.classes.clone(), scaling }.metadata();
+    let mut info = Card {
+        network,
+        side: cohort.side,
+        classes: cohort.classes.clone(),
+        scaling,
+        preprocessing: Default::default(),
+    }
+    .metadata();
     info.insert("seed".into(), o.seed.to_string());
     info.insert("base".into(), if o.weights.is_some() { "loaded" } else { "random" }.into());
     weights::save(&path, params, &info)

@@ -3,8 +3,8 @@
 mod bad_input;
 mod data;
 mod eval;
-mod paper;
 mod explain;
+mod paper;
 mod predict;
 mod summary;
 mod synthesize;
@@ -48,7 +48,7 @@ pub fn model(dir: &Path, network: &str, side: usize, classes: &[&str], sigmoid: 
     let outputs = if sigmoid { 1 } else { classes.len() };
     let params = network.init(side, outputs, 11);
     let classes = classes.iter().map(|c| c.to_string()).collect();
-    let card = Card { network, side, classes, scaling };
+    let card = Card { network, side, classes, scaling, preprocessing: Default::default() };
     weights::save(&path, &params, &card.metadata()).unwrap_or_else(|e| panic!("{e}"));
     path
 }

@@ -117,7 +117,7 @@ fn a_replaced_head_is_in_the_file() {
     let fit = fit(&gpu, &network, &start, 3, (&samples, &Samples { items: &[], ..samples }), &options).unwrap();
     let scaling = Scaling::Same(options.normalize);
     let classes = ["a", "b", "c"].map(String::from).to_vec();
-    let card = Card { network: network.clone(), side: 16, classes, scaling };
+    let card = Card { network: network.clone(), side: 16, classes, scaling, preprocessing: Default::default() };
     weights::save(&dir.path().join("w.safetensors"), &fit.params, &card.metadata()).unwrap();
 
     let csv = ok(dir.path(), &["predict", "--weights", "w.safetensors", "0.png", "1.png", "2.png"]);

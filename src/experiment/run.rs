@@ -9,6 +9,7 @@ use super::heat::{self, Extent, Heat, Panel};
 use super::task::Task;
 use super::train::{Context, Labels, Trained, train};
 use crate::data::division::Parts;
+use crate::data::preprocessing::Preprocessing;
 use crate::error::{Error, Result};
 use crate::eval::confusion::Confusion;
 use crate::eval::folds::{FoldMetrics, FoldTraining, Overall};
@@ -270,9 +271,14 @@ impl Run<'_> {
     /// A weights file that predicts alone.
     fn save(&self, path: &Path, trained: &Trained, o: &RunOptions) -> Result<()> {
         let (network, scaling) = (trained.network.clone(), trained.scaling);
-        let card = Card { network, side: self.task.side, classes: self.task.classes.clone(), scaling };
+        let card = Card {
+            network,
+            side: self.task.side,
+            classes: self.task.classes.clone(),
+            scaling,
+            preprocessing: Preprocessing::parse(&self.task.preprocessing).unwrap_or_default(),
+        };
         let mut info = card.metadata();
-        info.insert("preprocessing".into(), self.task.preprocessing.clone());
         info.insert("seed".into(), self.cell.seed.to_string());
         info.insert("base".into(), if self.cell.weights.is_some() { "loaded" } else { "random" }.into());
         info.extend(o.metadata.iter().cloned());

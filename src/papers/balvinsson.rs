@@ -98,9 +98,10 @@ fn specs(scale: Scale) -> Vec<Spec> {
 pub(super) fn run(lab: &Lab) -> Result<Findings> {
     let o = lab.options;
     let scale = o.scale;
-    let side = scale.pick(80, 80, 224);
-    let per_class = scale.pick(None, Some(80), None);
-    let patients = scale.pick(24, 120, 400);
+    // 112: the smallest round side at which every network's last map has more than one cell.
+    let side = scale.pick(80, 112, 224);
+    let per_class = scale.pick(None, Some(50), None);
+    let patients = scale.pick(20, 60, 400);
     let task = |viral: bool| {
         let (labels, classes) = match viral {
             false => ("balvinsson-covid", ["non-covid19", "covid19"]),
@@ -127,8 +128,13 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
         }
         let images = viral.as_ref().filter(|_| s.viral).unwrap_or(&plain);
         let cell = lab.with_weights(cell(lab, &s));
-        // In a reduced run the panel and the image-wise division are made for frozen cells only: three to five more trainings.
-        let all = scale == Scale::Full || !s.fine;
+        // In a reduced run the panel and the image-wise division are made for frozen cells only, in a trial for the first: three to
+        // five more trainings.
+        let all = match scale {
+            Scale::Full => true,
+            Scale::Small => !s.fine,
+            Scale::Smoke => findings.cells.is_empty(),
+        };
         let mut result = lab.cell(images, &cell, &Plan { probes: all, image_wise: all, ..plan.clone() }, None)?;
         result.note = s.note.into();
         let row = Row::of(&result.name, &s.paper, &result, |r| {

@@ -144,8 +144,11 @@ pub(super) fn random(o: &PaperOptions, networks: &[&str]) -> String {
 fn stage1(lab: &Lab, second: &Task, side: usize) -> Result<ParamStore> {
     let o = lab.options;
     let scale = o.scale;
-    let synthetic =
-        Synthetic::as_classes(scale.pick(72, 360, 1000), &["healthy", "not-healthy"], [Some(0), Some(1), Some(1), None]);
+    let synthetic = Synthetic::as_classes(
+        scale.pick(72, 360, 1000),
+        &["healthy", "not-healthy"],
+        [Some(0), Some(1), Some(1), None],
+    );
     let all = lab.task("hernandez-stage1", &synthetic, side, scale.pick(None, Some(300), None))?;
     // Synthetic patients of stage 2 are the first of stage 1; the later ones are left.
     let task = all.without_patients_of(second);

@@ -192,7 +192,13 @@ mod tests {
         let network = Network::named("gaowang").unwrap();
         let params = network.init(16, classes.len(), 7);
         let classes = classes.iter().map(|c| c.to_string()).collect();
-        let card = Card { network, side: 16, classes, scaling: Scaling::Channels(Preprocess::Unit) };
+        let card = Card {
+            network,
+            side: 16,
+            classes,
+            scaling: Scaling::Channels(Preprocess::Unit),
+            preprocessing: Default::default(),
+        };
         save(path, &params, &card.metadata()).unwrap();
     }
 

@@ -239,7 +239,13 @@ mod tests {
         let network = Network::named("gaowang").unwrap();
         let params = network.init(16, 2, 7);
         let classes = ["normal", "viral"].map(String::from).to_vec();
-        let card = Card { network, side: 16, classes, scaling: Scaling::Channels(Preprocess::Unit) };
+        let card = Card {
+            network,
+            side: 16,
+            classes,
+            scaling: Scaling::Channels(Preprocess::Unit),
+            preprocessing: Default::default(),
+        };
         save(&dir.path().join("w"), &params, &card.metadata()).unwrap();
         let model = Model::open(&dir.path().join("w"), &ModelOptions::default()).unwrap();
         let out = dir.path().join("out");

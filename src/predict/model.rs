@@ -31,6 +31,8 @@ pub struct Model {
     pub params: ParamStore,
     /// Side of the images.
     pub side: usize,
+    /// How a decoded image becomes a square.
+    pub preprocessing: Preprocessing,
     /// What is done to a plane in [0, 1] before it goes to the device.
     pub normalize: Normalize,
     /// Outputs of the network.
@@ -69,7 +71,15 @@ impl Model {
         let classes = classes(path, &card.classes, outputs)?;
         let mut params = card.network.init(card.side, outputs, 0);
         weights::load_with(path, &mut params, &load)?;
-        Ok(Model { network: card.network, params, side: card.side, normalize, outputs, classes })
+        Ok(Model {
+            network: card.network,
+            params,
+            side: card.side,
+            preprocessing: card.preprocessing,
+            normalize,
+            outputs,
+            classes,
+        })
     }
 
     /// The class of this name.
@@ -85,7 +95,7 @@ impl Model {
     /// What it wants of a decoded image.
     pub(super) fn frame(&self) -> Frame {
         // Card::read refuses files that were trained on anything else.
-        Frame { preprocessing: Preprocessing::default(), side: self.side }
+        Frame { preprocessing: self.preprocessing, side: self.side }
     }
 
     /// Probability of each class: softmax of the logits, or the sigmoid of the only one.
@@ -181,6 +191,7 @@ mod tests {
             side,
             classes: classes.iter().map(|c| c.to_string()).collect(),
             scaling: Scaling::Channels(Preprocess::Unit),
+            preprocessing: Default::default(),
         };
         let path = dir.join(format!("{name}-{side}-{outputs}.safetensors"));
         save(&path, &network.init(side, outputs, 7), &card.metadata()).unwrap();

@@ -5,7 +5,7 @@
 
 use super::Metadata;
 use super::names;
-use crate::data::planes::PREPROCESSING;
+use crate::data::preprocessing::Preprocessing;
 use crate::error::{Error, Result};
 use crate::models::{Grey, Head, Network, Preprocess};
 use crate::train::Normalize;
@@ -49,6 +49,8 @@ pub struct Card {
     pub classes: Vec<String>,
     /// What happens to pixels.
     pub scaling: Scaling,
+    /// How a decoded image becomes a square.
+    pub preprocessing: Preprocessing,
 }
 
 impl Card {
@@ -60,7 +62,7 @@ impl Card {
             ("side".into(), self.side.to_string()),
             ("channels".into(), self.network.channels().to_string()),
             ("classes".into(), self.classes.join("|")),
-            ("preprocessing".into(), PREPROCESSING.into()),
+            ("preprocessing".into(), self.preprocessing.words()),
             ("head".into(), head),
         ]);
         match self.scaling {
@@ -141,11 +143,13 @@ impl Card {
             (None, Some(mean), Some(scale)) => Scaling::Same(Normalize { mean, scale }),
             _ => Scaling::Channels(architecture.preprocess),
         };
-        if let Some(other) = metadata.get("preprocessing").filter(|p| *p != PREPROCESSING) {
-            return Err(bad(format!("its images were prepared as '{other}', which this version cannot do")));
-        }
+        let preprocessing = match metadata.get("preprocessing") {
+            None => Preprocessing::default(),
+            Some(words) => Preprocessing::parse(words)
+                .ok_or_else(|| bad(format!("its images were prepared as '{words}', which this version cannot do")))?,
+        };
         let classes = metadata.get("classes").map_or(Vec::new(), |text| text.split('|').map(String::from).collect());
-        Ok(Card { network, side, classes, scaling })
+        Ok(Card { network, side, classes, scaling, preprocessing })
     }
 }
 
@@ -159,7 +163,13 @@ mod tests {
         let network = Network::named("resnet50").unwrap().with_head(Head::new(Pooling::GlobalAverage, &[128, 64], 0.5));
         let classes: Vec<String> = ["normal", "viral"].map(String::from).to_vec();
         for scaling in [Scaling::Same(Normalize::CENTERED), Scaling::Channels(Preprocess::ImageNet)] {
-            let card = Card { network: network.clone(), side: 96, classes: classes.clone(), scaling };
+            let card = Card {
+                network: network.clone(),
+                side: 96,
+                classes: classes.clone(),
+                scaling,
+                preprocessing: Default::default(),
+            };
             let read = Card::read(Path::new("w"), &card.metadata(), None).unwrap();
             assert_eq!((read.side, &read.classes, read.scaling), (96, &classes, scaling));
             assert_eq!((read.network.name, &read.network.head), ("resnet50", &network.head));
@@ -169,6 +179,7 @@ mod tests {
             side: 96,
             classes,
             scaling: Scaling::Channels(Preprocess::Signed),
+            preprocessing: Default::default(),
         };
         let read = Card::read(Path::new("w"), &folded.metadata(), None).unwrap();
         assert_eq!((read.network.channels(), read.scaling.split().1), (1, None));

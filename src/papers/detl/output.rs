@@ -159,6 +159,7 @@ pub(super) fn weights(
         side: o.side,
         classes: classes.to_vec(),
         scaling: Scaling::Same(*normalize),
+        preprocessing: Default::default(),
     };
     let mut info = card.metadata();
     info.extend([
