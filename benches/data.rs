@@ -173,7 +173,7 @@ fn loading_and_training(gpu: &Gpu, rows: &mut Rows) -> Result<()> {
     if !common::wanted("load and train") {
         return Ok(());
     }
-    let (patients, stored, side, epochs) = if common::smoke() { (8, 64, 32, 1) } else { (120, 512, 64, 2) };
+    let (patients, stored, side, epochs) = if common::smoke() { (8, 64, 64, 1) } else { (120, 512, 64, 2) };
     let folder = tempfile::tempdir().map_err(radiograd::Error::io(std::env::temp_dir(), "cannot make a folder"))?;
     let mut files = Vec::new();
     let mut items = Vec::new();
