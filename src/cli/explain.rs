@@ -99,7 +99,8 @@ pub fn run(a: &Arguments) -> Result<()> {
     let all = predict::explain(&gpu, &model, &files, &options, |explained| table.add(explained))?;
     if !a.quiet {
         let (n, dir) = (all.outcome.predicted, a.out.display());
-        eprintln!("{n} panels in {dir}, {} of the maps are empty", all.empty);
+        let plural = if n == 1 { "" } else { "s" };
+        eprintln!("{n} panel{plural} in {dir}, empty maps: {}", all.empty);
         if let Some(u) = all.uniform {
             let (border, corners) = (percent(u.border), percent(u.corners));
             eprintln!("a map without any preference has {border} of its heat at the border, {corners} in the corners");

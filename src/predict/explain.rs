@@ -3,7 +3,7 @@
 use super::masks::Masks;
 use super::model::Model;
 use super::naming::{Naming, check_folder};
-use super::stage::{Scores, Stage};
+use super::stage::{Scores, Stage, in_words};
 use super::stream::{Feed, FindMask, Image, Outcome, RunOptions, chunk, interrupted};
 use crate::error::{Error, Result};
 use crate::eval::cam_energy::energy_inside;
@@ -193,9 +193,9 @@ fn draw<'a>(model: &Model, options: &ExplainOptions, image: &Image<'a>, map: &Ex
 fn caption(model: &Model, options: &ExplainOptions, said: &Explained) -> String {
     let (predicted, target) = (&model.classes[said.scores.class], &model.classes[said.target]);
     let mut text = options.naming.shown(said.path).map_or(String::new(), |name| format!("{name}: "));
-    text += &format!("predicted {predicted}, p = {:.2}", said.scores.highest());
+    text += &format!("predicted {predicted}, {}", in_words(said.scores.highest()));
     if said.target != said.scores.class {
-        text += &format!("; map for {target}, p = {:.2}", said.probability());
+        text += &format!("; map for {target}, {}", in_words(said.probability()));
     }
     if said.is_empty() {
         text += &format!("; the map is empty: {} finds nothing that speaks for this class", title(options.method));
@@ -266,7 +266,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(!text.contains("red"), "an empty map has no contour");
+        assert!(!text.contains("red:"), "an empty map has no contour");
         options.naming = &shown;
         assert!(caption(&model, &options, &said(1, 1.0)).starts_with("a/00001280_004.png: predicted"));
         let lungs = Explained { lungs: Some((0.25, Some(0.5))), ..said(1, 1.0) };

@@ -3,7 +3,7 @@
 use super::cascade::{Cascade, Verdict};
 use super::model::Model;
 use super::naming::{Naming, check_folder};
-use super::stage::Stage;
+use super::stage::{Scores, Stage, in_words};
 use super::stream::{Image, Outcome, interrupted};
 use crate::error::{Error, Result};
 use crate::explain::Explanation;
@@ -135,17 +135,17 @@ impl HeatMaps {
         let sha256 = &image.decoded.sha256;
         let panel = format!("{}.png", self.naming.stem(image.number, image.path, sha256));
         let mut caption = self.naming.shown(image.path).map_or(String::new(), |name| format!("{name}: "));
-        caption += &format!("verdict {}, p = {:.2}", verdict.class, scores.highest());
+        caption += &format!("verdict {}, {}", verdict.class, in_words(scores.highest()));
         if last > 0 {
             let before = &cascade.first.classes[verdict.first.class];
-            caption += &format!(" (stage 2; stage 1: {before}, p = {:.2})", verdict.first.highest());
+            caption += &format!(" (stage 2; stage 1: {before}, {})", in_words(verdict.first.highest()));
         }
         if map.is_empty() {
             caption += "; the map is empty: Grad-CAM finds nothing that speaks for this class";
         }
         caption += &format!(". {DISCLAIMER}");
         write_atomic(&self.dir.join(&panel), &map.panel(plane, side, None, &Marks::default(), &caption)?)?;
-        let stage = |s: usize, scores: &super::stage::Scores| StageBars {
+        let stage = |s: usize, scores: &Scores| StageBars {
             name: self.stage_names[s].clone(),
             bars: models[s].classes.iter().cloned().zip(scores.probabilities.iter().copied()).collect(),
             best: scores.class,

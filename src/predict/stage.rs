@@ -34,6 +34,15 @@ impl Scores {
     }
 }
 
+/// A probability in a caption: "p = 0.62"; what two digits would call 0 or 1 is "p < 0.01" or "p > 0.99".
+pub(super) fn in_words(p: f64) -> String {
+    match p {
+        p if p < 0.005 => "p < 0.01".into(),
+        p if p > 0.995 => "p > 0.99".into(),
+        p => format!("p = {p:.2}"),
+    }
+}
+
 /// A model with its weights on the device; plans are made when they are asked for.
 pub(super) struct Stage<'m> {
     pub model: &'m Model,
@@ -116,5 +125,17 @@ fn from_first(e: Error, images: &[&Image]) -> Error {
     match (e, images.first()) {
         (Error::Numerics(m), Some(first)) => Error::Numerics(format!("from {} on: {m}", first.path.display())),
         (e, _) => e,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+
+    #[test]
+    fn captions_do_not_call_anything_certain() {
+        let words = [0.0, 0.0049, 0.0051, 0.62, 0.994, 0.9951, 1.0].map(in_words);
+        let want = ["p < 0.01", "p < 0.01", "p = 0.01", "p = 0.62", "p = 0.99", "p > 0.99", "p > 0.99"];
+        assert_eq!(words, want);
     }
 }
