@@ -42,7 +42,7 @@ enum Command {
     Devices(devices::Arguments),
     Selftest(selftest::Arguments),
     Data(data::Arguments),
-    Train(train::Arguments),
+    Train(Box<train::Arguments>),
     Resume(train::ResumeArguments),
     Eval(eval::Arguments),
     Predict(predict::Arguments),

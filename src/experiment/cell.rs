@@ -108,6 +108,8 @@ pub struct Cell {
     pub head: Option<NewHead>,
     /// Weights to begin with; random ones without them.
     pub weights: Option<PathBuf>,
+    /// Random weights by Keras' rule (Glorot) instead of He's.
+    pub glorot: bool,
     /// What stays as it is.
     pub freeze: Freeze,
     /// Trains the head alone first, for so many epochs at this rate, where more than the head trains: a random head's gradients
@@ -149,6 +151,7 @@ impl Cell {
             network: network.into(),
             head: None,
             weights: None,
+            glorot: false,
             freeze: Freeze::Nothing,
             head_first: None,
             epochs: 10,
@@ -269,7 +272,8 @@ impl Cell {
             }
         };
         let weights = match &self.weights {
-            None => "random".to_string(),
+            None if self.glorot => "random (Glorot)".to_string(),
+            None => "random (He)".to_string(),
             Some(p) => p.file_name().unwrap_or(p.as_os_str()).to_string_lossy().into_owned(),
         };
         let pairs = [

@@ -5,17 +5,12 @@ use super::task::Task;
 use super::train::{Context, Trained};
 use crate::error::{Error, Result};
 use crate::eval::cam_energy::{CamImage, CamScores, CamSummary, energy_inside, peak_inside};
+use crate::explain::heat::{border, corners, innermost};
 use crate::explain::{CamOptions, GradCam};
 use crate::report::gallery::GalleryItem;
 use crate::train::class_of;
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
-
-/// Share of the side that counts as border, on each side.
-pub const BORDER: f64 = 0.125;
-
-/// Share of the side of a corner square.
-pub const CORNER: f64 = 0.25;
 
 /// The heat of one image: (share inside, share of a map without preference) by zone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,26 +76,6 @@ pub struct Extent {
     pub panels: usize,
     /// Outlines the innermost contour of the heat in red (Balvinsson) instead of a lesion.
     pub contour: bool,
-}
-
-/// The mask of the border, of `side` × `side`.
-pub fn border(side: usize) -> Vec<u8> {
-    let edge = (BORDER * side as f64).round().max(1.0) as usize;
-    let inside = |v: usize| (edge..side - edge).contains(&v);
-    (0..side * side).map(|i| u8::from(!(inside(i / side) && inside(i % side)))).collect()
-}
-
-/// The mask of the four corners.
-pub fn corners(side: usize) -> Vec<u8> {
-    let edge = (CORNER * side as f64).round().max(1.0) as usize;
-    let outer = |v: usize| v < edge || v >= side - edge;
-    (0..side * side).map(|i| u8::from(outer(i / side) && outer(i % side))).collect()
-}
-
-/// Where the heat is above 9/10 of its maximum: what its innermost contour line encloses.
-pub fn innermost(map: &[f32]) -> Vec<u8> {
-    let peak = map.iter().copied().fold(0.0f32, f32::max);
-    map.iter().map(|v| u8::from(peak > 0.0 && *v >= 0.9 * peak)).collect()
 }
 
 /// The first of each class in turn, `count` in all, in the order of `items`.
@@ -218,20 +193,6 @@ impl Panel {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn border_and_corners_have_their_areas() {
-        let count = |m: Vec<u8>| m.iter().filter(|v| **v != 0).count();
-        assert_eq!(count(border(16)), 256 - 144);
-        assert_eq!(count(corners(16)), 4 * 16);
-        assert_eq!((count(border(3)), corners(4)[0]), (8, 1));
-    }
-
-    #[test]
-    fn the_innermost_contour_holds_the_peak_and_nothing_of_an_empty_map() {
-        assert_eq!(innermost(&[0.1, 0.95, 1.0, 0.89]), [0, 1, 1, 0]);
-        assert_eq!(innermost(&[0.0; 3]), [0; 3]);
-    }
 
     #[test]
     fn classes_are_taken_in_turn() {

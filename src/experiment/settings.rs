@@ -59,6 +59,10 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", env = "RADIOGRAD_WEIGHTS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
+    /// Rule of random weights: he, or glorot, which is Keras' [default: he].
+    #[arg(long, value_name = "RULE", env = "RADIOGRAD_INIT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
     /// What stays as it is: none, base, to:LAYER, or patterns such as features.* joined by commas [default: none].
     #[arg(long, value_name = "WHAT", env = "RADIOGRAD_FREEZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -275,6 +279,7 @@ impl Settings {
         Ok(Cell {
             head: self.head()?,
             weights: self.weights.clone(),
+            glorot: choose("init", self.init.as_deref().unwrap_or("he"), &[("he", false), ("glorot", true)])?,
             freeze: self.freeze.as_deref().unwrap_or("none").parse::<Freeze>()?,
             head_first: self.head_first.map(|n| (n, 1e-3)),
             epochs,

@@ -50,6 +50,9 @@ pub fn prepare(cell: &Cell, side: usize, classes: usize, start: Option<&ParamSto
     let (network, outputs) = (cell.network()?, cell.outputs(classes)?);
     let Some(path) = &cell.weights else {
         let mut params = network.init(side, outputs, cell.seed);
+        if cell.glorot {
+            params = params.glorot();
+        }
         if let Some(start) = start {
             params.adopt(start);
         }
@@ -162,7 +165,7 @@ fn once(context: &Context, cell: &Cell, task: &Task, planes: &[f32], parts: &Par
         trainable: trainable.clone(),
         augment: cell.augment,
         class_weights,
-        loss: cell.loss.clone(),
+        loss: cell.loss,
         keep: cell.keep,
         early_stopping: cell.early_stopping,
         normalize,
@@ -170,7 +173,7 @@ fn once(context: &Context, cell: &Cell, task: &Task, planes: &[f32], parts: &Par
         label: labels.label,
         quiet: context.quiet,
         checkpoint: labels.checkpoint.map(CheckpointOptions::resuming),
-        observer: labels.observer.map(Into::into),
+        observer: labels.observer,
         ..FitOptions::default()
     };
     let gpu = context.gpu;

@@ -56,6 +56,18 @@ impl ParamStore {
         ParamStore { params: graph.params().into_iter().map(make).collect() }
     }
 
+    /// These initial parameters with filters uniform in ±√(6 / (fan-in + fan-out)) instead (Glorot & Bengio 2010), which is
+    /// Keras' default: the same draws, scaled. Narrow layers behind wide ones die less often.
+    pub fn glorot(mut self) -> ParamStore {
+        for p in &mut self.params {
+            if let Shape::Filter { k, c, .. } = p.shape {
+                let factor = (c as f64 / (c + k) as f64).sqrt() as f32;
+                p.values.iter_mut().for_each(|v| *v *= factor);
+            }
+        }
+        self
+    }
+
     /// Those of its parameters that `graph` has: what a part of a network needs on the device.
     pub fn of(&self, graph: &Graph) -> ParamStore {
         let names: HashSet<String> = graph.params().into_iter().map(|p| p.0).collect();

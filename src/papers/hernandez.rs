@@ -125,6 +125,7 @@ fn base(o: &PaperOptions, name: &str, network: &str, widths: Option<&[usize]>) -
         augment: Some(AugmentOptions::HERNANDEZ),
         views: 2,
         keep: Keep::BestAccuracy,
+        glorot: network == "hernandez_custom",
         seed: o.seed,
         ..Cell::new(name, network)
     }

@@ -42,6 +42,7 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
         class_weights: Weighting::Given(WEIGHTS.to_vec()),
         augment: Some(AugmentOptions::ZHONG),
         keep: Keep::Last,
+        glorot: true,
         seed: lab.options.seed,
         ..Cell::new("zhong_dcnn", "zhong_dcnn")
     };

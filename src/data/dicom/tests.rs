@@ -157,11 +157,11 @@ fn high_bit_sign_and_padding_of_the_samples() {
     assert_eq!((plain.width, plain.height), (10, 8));
     assert!(plain.data.iter().enumerate().all(|(i, v)| (v - (i * 51) as f32 / 4095.0).abs() < 1e-6));
     // The 12 bits stand at the top of the 16, with other things below.
-    let raised: Vec<u8> = (0..80u16).flat_map(|i| (i * 51 << 4 | 9).to_le_bytes()).collect();
+    let raised: Vec<u8> = (0..80u16).flat_map(|i| ((i * 51) << 4 | 9).to_le_bytes()).collect();
     let high = [((0x0028, 0x0102), b"US", &[15, 0][..]), (PIXEL_DATA, b"OW", &raised)];
     assert_eq!(decode(&image(EXPLICIT, &high)).unwrap(), plain);
     // Signed: -2048 is black and 2047 white; the unused bits above may hold anything.
-    let values: Vec<u8> = (0..80i16).flat_map(|i| (i * 51 - 2048 & 0x0fff | 0x5000).to_le_bytes()).collect();
+    let values: Vec<u8> = (0..80i16).flat_map(|i| ((i * 51 - 2048) & 0x0fff | 0x5000).to_le_bytes()).collect();
     let signed = [((0x0028, 0x0103), b"US", &[1, 0][..]), (PIXEL_DATA, b"OW", &values)];
     assert_eq!(decode(&image(EXPLICIT, &signed)).unwrap(), plain);
     let inverse = decode(&image(EXPLICIT, &[((0x0028, 0x0004), b"CS", b"MONOCHROME1 ")])).unwrap();
