@@ -1,11 +1,8 @@
 //! `radiograd data`: planted faults and the exit codes that they must give.
 
+use crate::picture::picture;
 use crate::radiograd;
-use picture::picture;
 use std::path::Path;
-
-#[path = "../picture.rs"]
-mod picture;
 
 const HEAD: &str = "file,finding,patient_id,view,split";
 

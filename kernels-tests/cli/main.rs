@@ -5,6 +5,8 @@ mod data;
 mod eval;
 mod explain;
 mod paper;
+#[path = "../picture.rs"]
+mod picture;
 mod predict;
 mod summary;
 mod synthesize;

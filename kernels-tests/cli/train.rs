@@ -1,13 +1,10 @@
 //! `radiograd train` and `resume`: what they write, what they refuse, and that a killed run ends where an unbroken one does.
 
+use crate::picture::picture;
 use crate::{ok, radiograd};
-use picture::picture;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-#[path = "../picture.rs"]
-mod picture;
 
 /// A training of seconds on drawings.
 const SMALL: [&str; 12] = [
@@ -39,10 +36,14 @@ fn folder(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let mut rows = vec!["file,finding,patient_id,view".to_string()];
     for k in 0..30u32 {
-        picture(k, 40).save(dir.join(format!("p{k:03}.png"))).unwrap();
-        rows.push(format!("p{k:03}.png,{},{},PA", ["No Finding", "Mass"][k as usize / 2 % 2], k / 2));
+        picture(k, 40).save(dir.join(format!("sn-4711-{k}.png"))).unwrap();
+        rows.push(format!("sn-4711-{k}.png,{},{},PA", ["No Finding", "Mass"][k as usize / 2 % 2], k / 2));
     }
     std::fs::write(dir.join("metadata.csv"), rows.join("\n") + "\n").unwrap();
+    let rule = |class: &str, finding: &str| format!("[[rule]]\nclass = \"{class}\"\nany_of = [\"{finding}\"]\n");
+    let head = "format = \"radiograd-labels-1\"\nname = \"test\"\nclasses = [\"normal\", \"mass\"]\n";
+    let map = head.to_string() + &rule("normal", "no finding") + &rule("mass", "mass");
+    std::fs::write(dir.join("../labels.toml"), map).unwrap();
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn a_leak_ends_with_five_unless_a_reason_is_given_that_the_report_prints() {
         "--data",
         "set",
         "--labels",
-        "normal-disease",
+        "labels.toml",
         "--network",
         "gaowang",
         "--side",
@@ -111,7 +112,7 @@ fn a_leak_ends_with_five_unless_a_reason_is_given_that_the_report_prints() {
     let out = radiograd(d, &leaking);
     let err = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(5), "{err}");
-    assert!(err.contains("patient") && !err.contains("p00"), "{err}");
+    assert!(err.contains("patient") && !err.contains("sn-4711"), "{err}");
     assert!(!d.join("run/fold-1").exists(), "nothing is trained");
     let allowed: Vec<&str> =
         base.into_iter().chain(["--out", "allowed", "--allow-leak", "as the paper divides"]).collect();
@@ -123,7 +124,7 @@ fn a_leak_ends_with_five_unless_a_reason_is_given_that_the_report_prints() {
     ok(d, &fine);
     for file in ["report.html", "report.json", "predictions.csv", "history.csv", "events.jsonl", "run.json"] {
         let text = std::fs::read_to_string(d.join("fine").join(file)).unwrap();
-        assert!(!text.contains("p00") && !text.contains("p01"), "{file} names a file");
+        assert!(!text.contains("sn-4711"), "{file} names a file");
     }
 }
 
@@ -178,7 +179,7 @@ fn what_cannot_run_is_refused_before_anything_is_written() {
         assert!(!d.join("run/fold-1").exists() && !d.join("run/report.html").exists(), "{arguments:?}");
     }
     let out = radiograd(d, &["resume", "nowhere"]);
-    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.status.code(), Some(2), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
 #[test]

@@ -253,6 +253,17 @@ impl Cell {
         self.network()?.check_side(side)
     }
 
+    /// As [`Cell::check`], and that what is frozen leaves something to train; draws the network's weights for their names.
+    ///
+    /// # Errors
+    /// As [`Cell::check`] and [`Cell::trainable`].
+    pub fn check_whole(&self, side: usize, classes: usize) -> Result<()> {
+        self.check(side, classes)?;
+        let network = self.network()?;
+        let params = network.init(side, self.outputs(classes)?, 0);
+        self.trainable(&params, &network.base_parameters(side)).map(|_| ())
+    }
+
     /// All of it but the name, a line each: two trainings with the same lines, images and division give the same weights on
     /// the same adapter.
     pub fn describe(&self) -> Vec<(String, String)> {

@@ -45,6 +45,8 @@ struct Divided {
     folds: Vec<Parts>,
     /// SHA-256 of the file of folds.
     digest: String,
+    /// That file; drawings have none.
+    file: Option<FoldFile>,
     /// Why leaks were allowed, where there are some.
     allowed: Option<String>,
 }
@@ -63,13 +65,21 @@ impl Program<'_> {
             settings.division()?;
         }
         gate(&[], self.settings.allow_leak.as_deref())?;
+        let side = self.settings.side()?;
+        let data = self.divided(self.settings, side)?;
+        for (_, settings) in &combinations {
+            settings.cell()?.check_whole(settings.side()?, data.task.classes.len())?;
+        }
         let configuration = serde_json::json!({
             "settings": self.settings,
             "grid": self.grid,
             "adapter": self.gpu.describe(),
         });
         let folder = Rc::new(RunFolder::open_or_create(self.out, configuration)?);
-        let done = self.cells(&combinations, &folder);
+        if let Some(file) = &data.file {
+            file.write(&self.out.join("split.json"))?;
+        }
+        let done = self.cells(&combinations, (side, data), &folder);
         let findings = match done {
             Ok(findings) => findings,
             Err(e) => {
@@ -111,19 +121,23 @@ impl Program<'_> {
         Ok(all)
     }
 
-    fn cells(&self, combinations: &[(String, Settings)], folder: &Rc<RunFolder>) -> Result<Findings> {
+    fn cells(
+        &self,
+        combinations: &[(String, Settings)],
+        mut divided: (usize, Divided),
+        folder: &Rc<RunFolder>,
+    ) -> Result<Findings> {
         let grid = combinations.len() > 1;
         let mut findings = Findings::default();
-        let mut divided: Option<(usize, Divided)> = None;
         for (k, (name, settings)) in combinations.iter().enumerate() {
             if grid && self.shard.is_some_and(|(i, n)| k % n != i - 1) {
                 continue;
             }
             let side = settings.side()?;
-            if divided.as_ref().is_none_or(|d| d.0 != side) {
-                divided = Some((side, self.divided(settings, side)?));
+            if divided.0 != side {
+                divided = (side, self.divided(settings, side)?);
             }
-            let Some((_, data)) = &divided else { continue };
+            let data = &divided.1;
             let cell = settings.cell()?;
             let out = if name.is_empty() { self.out.to_path_buf() } else { self.out.join(folder_name(name)) };
             let cell = if name.is_empty() { cell } else { Cell { name: name.clone(), ..cell } };
@@ -135,7 +149,7 @@ impl Program<'_> {
         if grid {
             findings.extras.push(("Grid, by validation accuracy".into(), ranking(&findings.cells)));
         }
-        findings.warnings = divided.map(|(_, d)| d.task.notes).unwrap_or_default();
+        findings.warnings = divided.1.task.notes;
         Ok(findings)
     }
 
@@ -211,8 +225,8 @@ impl Program<'_> {
         let found = task.leaks(&folds);
         let allowed = gate(&found, s.allow_leak.as_deref())?;
         let allowed = allowed.filter(|_| !found.is_empty());
-        let digest = match task.synthetic {
-            true => digest_of(&folds),
+        let file = match task.synthetic {
+            true => None,
             false => {
                 let image = |(f, class): (&super::Facts, &usize)| FoldImage {
                     file: f.file.clone(),
@@ -221,7 +235,7 @@ impl Program<'_> {
                     group: f.group,
                     sha256: f.sha256.clone(),
                 };
-                let file = FoldFile {
+                Some(FoldFile {
                     format: fold_file::FORMAT.into(),
                     method,
                     group_by: by.name().into(),
@@ -233,11 +247,11 @@ impl Program<'_> {
                     classes: task.classes.clone(),
                     images: task.images.iter().zip(&task.labels).map(image).collect(),
                     folds: folds.clone(),
-                };
-                file.write(&self.out.join("split.json"))?
+                })
             }
         };
-        Ok(Divided { task, folds, digest, allowed })
+        let digest = file.as_ref().map_or_else(|| Ok(digest_of(&folds)), FoldFile::sha256)?;
+        Ok(Divided { task, folds, digest, file, allowed })
     }
 }
 

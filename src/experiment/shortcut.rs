@@ -37,7 +37,7 @@ pub enum Probe {
     Border,
     /// Everything but the central 70 % of width and height.
     CentreBlank,
-    /// 8×8 cell means.
+    /// 8×8 cell means. The lungs are in it, coarsely: what it reaches is shown and not judged.
     Thumbnail,
 }
 
@@ -188,6 +188,7 @@ pub fn shortcuts(
         let counts = count(context, cell, task, &planes, folds, probe.name())?;
         let mut r = reached(probe.name(), counts, majority)?;
         judge(&mut r, &all);
+        r.flagged &= probe != Probe::Thumbnail;
         probes.push(r);
     }
     let source = match task.by_source(LEAST_SOURCE) {

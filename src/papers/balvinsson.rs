@@ -86,10 +86,14 @@ fn specs(scale: Scale) -> Vec<Spec> {
     match scale {
         Scale::Full => all,
         Scale::Small => all.into_iter().filter(|s| !s.viral && !s.augmented).collect(),
-        // The two networks that the finding compares.
+        // The two networks that the finding compares; of the larger one the frozen cell.
         Scale::Smoke => {
-            let wanted =
-                |s: &Spec| !s.viral && !s.augmented && s.width == 512 && TABLE3.iter().any(|t| t.0 == s.network);
+            let wanted = |s: &Spec| {
+                !s.viral
+                    && !s.augmented
+                    && s.width == 512
+                    && (s.network == TABLE3[0].0 || s.network == TABLE3[1].0 && !s.fine)
+            };
             all.into_iter().filter(wanted).collect()
         }
     }

@@ -120,7 +120,8 @@ pub fn panel(s: &Shortcuts) -> String {
     };
     format!(
         "{}<p class=\"note\">The same network and training, on what is left of the images ({}). Survives: share of what the whole image \
-         gives above the largest class. Flagged where the interval lies above the largest class and more than {:.0} % survives.{source}</p>\n",
+         gives above the largest class. Flagged where the interval lies above the largest class and more than {:.0} % survives; the thumbnail \
+         holds the lungs, coarsely, and is not judged.{source}</p>\n",
         table(&["trained on", "accuracy", "95 % Wilson", "largest class", "survives", ""], &rows),
         escape(&s.folds.join(", ")),
         100.0 * TOLERATED
