@@ -15,8 +15,9 @@
 //! 5. [`nn`], [`models`]: layers, initialisation, optimizers, and the networks of the papers.
 //! 6. [`data`], [`train`], [`eval`], [`explain`], [`report`], [`weights`]: from image files to figures with intervals,
 //!    heat maps and a page that shows them.
-//! 7. [`predict`]: from a weights file and image files to a table of probabilities.
-//! 8. [`papers`]: whole protocols; [`papers::detl`] is the first.
+//! 7. [`predict`]: from a weights file and image files to a table of probabilities, heat maps and a page; cascades.
+//! 8. [`experiment`]: images, a division and a network become a trained, tested and explained cell with a report;
+//!    [`papers`]: the five papers as tables of such cells.
 //!
 //! ```no_run
 //! use radiograd::{Feed, Gpu, Graph, Plan, PlanSpec, Shape};

@@ -29,6 +29,15 @@ pub fn radiograd(dir: &Path, arguments: &[&str]) -> Output {
     command.output().unwrap_or_else(|e| panic!("the program does not start: {e}"))
 }
 
+/// Standard output of a run in this environment that must succeed.
+pub fn ok_with(dir: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_radiograd"));
+    command.current_dir(dir).args(arguments).env("NO_COLOR", "1").envs(environment.iter().copied());
+    let out = command.output().unwrap_or_else(|e| panic!("the program does not start: {e}"));
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}"))
+}
+
 /// Standard output of a run that must succeed.
 pub fn ok(dir: &Path, arguments: &[&str]) -> String {
     let out = radiograd(dir, arguments);

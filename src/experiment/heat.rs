@@ -8,6 +8,7 @@ use crate::eval::cam_energy::{CamImage, CamScores, CamSummary, energy_inside, pe
 use crate::explain::heat::{border, corners, innermost};
 use crate::explain::{CamOptions, GradCam};
 use crate::report::gallery::GalleryItem;
+use crate::report::overlay::Marks;
 use crate::train::class_of;
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
@@ -140,14 +141,23 @@ pub fn explain(
         heats.push(Heat { class, right: e.target == class, zones });
         if shown[class] < extent.panels {
             shown[class] += 1;
-            let contour = extent.contour.then(|| innermost(&e.map));
             let lesion = task.masks.as_ref().map(|m| m.lesions[image].as_slice());
+            let (truth, said) = (&task.classes[class], &task.classes[e.target]);
+            let png = match extent.contour {
+                false => e.picture(&samples, *item, &task.classes, lesion)?,
+                true => {
+                    let contour = innermost(&e.map);
+                    let marks = Marks { contour: Some(&contour), ..Marks::default() };
+                    let caption = format!("true {truth}, predicted {said}, p = {:.2}", e.probability());
+                    e.panel(&planes[image * side * side..][..side * side], side, None, &marks, &caption)?
+                }
+            };
             panels.push(Panel {
                 file: format!("cam/{}-{}.png", file_name(&task.classes[class]), shown[class]),
-                truth: task.classes[class].clone(),
-                predicted: task.classes[e.target].clone(),
+                truth: truth.clone(),
+                predicted: said.clone(),
                 probability: e.probability(),
-                png: e.picture(&samples, *item, &task.classes, contour.as_deref().or(lesion))?,
+                png,
             });
         }
     }

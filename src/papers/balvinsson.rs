@@ -103,9 +103,9 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
     let o = lab.options;
     let scale = o.scale;
     // 112: the smallest round side at which every network's last map has more than one cell.
-    let side = scale.pick(80, 112, 224);
+    let side = scale.pick(75, 112, 224);
     let per_class = scale.pick(None, Some(50), None);
-    let patients = scale.pick(20, 60, 400);
+    let patients = scale.pick(16, 60, 400);
     let task = |viral: bool| {
         let (labels, classes) = match viral {
             false => ("balvinsson-covid", ["non-covid19", "covid19"]),

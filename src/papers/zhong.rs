@@ -29,14 +29,14 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
     let per_class = scale.pick(None, Some(200), None);
     let epochs = scale.pick(1, 6, 10);
     let synthetic = Synthetic::as_classes(
-        scale.pick(36, 120, 400),
+        scale.pick(28, 120, 400),
         &["covid19", "normal", "pneumonia"],
         [Some(1), Some(2), None, Some(0)],
     );
     let task = lab.task("zhong", &synthetic, side, per_class)?;
     let cell = Cell {
         epochs,
-        batch: scale.pick(8, 32, 32),
+        batch: scale.pick(16, 32, 32),
         schedule: Schedule::ThreeStage { rates: [4e-4, 2e-4, 1e-4] },
         loss: Loss::CrossEntropy { smoothing: Smoothing::Others(SMOOTHING) },
         class_weights: Weighting::Given(WEIGHTS.to_vec()),
