@@ -2,10 +2,12 @@
 //! left without lungs, where it looked, curves and run card. One file, nothing is loaded.
 
 use crate::error::Result;
+use crate::eval::assessment::{AssessOptions, Assessment};
 use crate::eval::{CamSummary, CrossTable};
 use crate::experiment::shortcut::{Reached, Shortcuts, TOLERATED};
 use crate::experiment::{CellResult, Figure, Report, Row};
 use crate::report::chart::{self, CurveRange};
+use crate::report::curves;
 use crate::report::encode::{escape, row, table};
 use crate::report::gallery::gallery_figure;
 use crate::report::html::{cross_table, first, page, section};
@@ -78,6 +80,13 @@ fn one(cell: &CellResult) -> Result<String> {
         "<details><summary>Confusion and classes</summary>\n<figure>{}</figure>\n<pre>{}</pre></details>\n",
         chart::confusion(&o.confusion, "Confusion matrix, divided by patient")?,
         escape(&o.confusion.classification_report(2))
+    );
+    let assessment = Assessment::of(&cell.leak_free.predictions, &AssessOptions::default())?;
+    let title = "Each class against the others, divided by patient";
+    out += &format!(
+        "<details><summary>Every figure with its interval</summary>\n<figure>{}</figure>\n<pre>{}</pre></details>\n",
+        curves::roc(&curves::roc_curves(&cell.leak_free.predictions, &assessment), title)?,
+        escape(&assessment.to_string())
     );
     if !cell.heat.is_empty() {
         out += &format!("<h3>Where the network looked (Grad-CAM)</h3>\n{}", heat(&cell.heat));
