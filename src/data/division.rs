@@ -5,7 +5,9 @@
 
 use crate::data::split::{group_kfold, holdout, kfold, rng};
 use crate::error::{Error, Result};
+use crate::files::hex;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// How a data set is divided.
@@ -61,6 +63,12 @@ pub struct Parts {
     pub test: Vec<usize>,
     /// In no part: another image of the same group is tested.
     pub unused: Vec<usize>,
+}
+
+/// SHA-256 (hex) over all parts of all folds.
+pub fn digest(folds: &[Parts]) -> String {
+    let text = serde_json::to_vec(folds).unwrap_or_default();
+    hex(&Sha256::digest(text))
 }
 
 /// Divides `0..n` by class index, group and source.

@@ -100,7 +100,6 @@ pub fn explain(
     context: &Context,
     trained: &Trained,
     task: &Task,
-    planes: &[f32],
     test: &[usize],
     extent: Extent,
 ) -> Result<(Vec<Heat>, Vec<Panel>)> {
@@ -112,7 +111,7 @@ pub fn explain(
     }
     let items: Vec<(usize, usize)> = chosen.iter().map(|at| all[*at]).collect();
     let said: Vec<usize> = chosen.iter().map(|at| class_of(&trained.logits[*at])).collect();
-    let samples = task.samples(planes, &items);
+    let samples = task.samples(&task.planes, &items);
     let weights = Rc::new(trained.fit.params.upload(context.gpu)?);
     let options = CamOptions::new(side, trained.outputs).batch(items.len().min(8)).normalize(trained.scaling.split().0);
     let mut cam = GradCam::new(context.gpu, &trained.network, &weights, &options)?;
@@ -149,7 +148,7 @@ pub fn explain(
                     let contour = innermost(&e.map);
                     let marks = Marks { contour: Some(&contour), ..Marks::default() };
                     let caption = format!("true {truth}, predicted {said}, p = {:.2}", e.probability());
-                    e.panel(&planes[image * side * side..][..side * side], side, None, &marks, &caption)?
+                    e.panel(&task.planes[image * side * side..][..side * side], side, None, &marks, &caption)?
                 }
             };
             panels.push(Panel {

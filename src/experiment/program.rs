@@ -9,11 +9,10 @@ use super::shortcut::shortcuts;
 use super::task::{Synthetic, Task, TaskOptions};
 use super::train::Context;
 use crate::data::audit::gate;
-use crate::data::division::Parts;
+use crate::data::division::{self, Parts};
 use crate::data::fold_file::{self, FoldFile, FoldImage};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
-use crate::papers::lab::digest_of;
 use crate::train::{RunFolder, RunStatus};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -164,12 +163,11 @@ impl Program<'_> {
     ) -> Result<CellResult> {
         let task = &data.task;
         let context = Context { gpu: self.gpu, cache: self.cache.as_deref(), start: None, quiet: self.quiet };
-        let metadata = vec![("data_sha256".into(), task.digest()), ("folds_sha256".into(), data.digest.clone())];
+        let images = task.digest();
         let options = RunOptions {
             shard: self.shard.filter(|_| !grid),
             observer: Some(folder.clone()),
-            metadata,
-            ..RunOptions::new(out)
+            ..RunOptions::new(out, [&images, &data.digest])
         };
         let outcome = Run { context, cell, task, folds: &data.folds }.run(&options)?;
         let panel = settings.shortcuts.unwrap_or(false).then(|| {
@@ -185,7 +183,7 @@ impl Program<'_> {
             heat: heat::summarise(&outcome.heats(), &task.classes)?,
             shortcuts: panel.transpose()?,
             tables: task.tables()?,
-            digests: [task.digest(), data.digest.clone()],
+            digests: [images, data.digest.clone()],
             leaks: data.allowed.clone(),
             leak_free: outcome,
             note: String::new(),
@@ -202,7 +200,7 @@ impl Program<'_> {
             quiet: self.quiet,
             ..TaskOptions::new(side)
         };
-        let (division, by) = s.division()?;
+        let (how, by) = s.division()?;
         let (task, folds, method) = match (&s.split, s.data.is_empty()) {
             (Some(_), true) => return Err(Error::Usage("split is for images from files: give data".into())),
             (Some(path), false) => {
@@ -214,8 +212,8 @@ impl Program<'_> {
                     true => Task::synthetic(&Synthetic::plain(s.patients.unwrap_or(120)), &options)?,
                     false => Task::from_files(&s.data, &s.label_map()?, &options)?,
                 };
-                let folds = task.divide(&division)?;
-                (task, folds, division.method.name().to_string())
+                let folds = task.divide(&how)?;
+                (task, folds, how.method.name().to_string())
             }
         };
         if !self.quiet {
@@ -239,7 +237,7 @@ impl Program<'_> {
                     format: fold_file::FORMAT.into(),
                     method,
                     group_by: by.name().into(),
-                    seed: division.seed,
+                    seed: how.seed,
                     rules: vec![format!("labels {}", s.labels.as_deref().unwrap_or("normal-disease"))],
                     left_out: task.dropped.clone(),
                     leaks: found,
@@ -250,7 +248,7 @@ impl Program<'_> {
                 })
             }
         };
-        let digest = file.as_ref().map_or_else(|| Ok(digest_of(&folds)), FoldFile::sha256)?;
+        let digest = file.as_ref().map_or_else(|| Ok(division::digest(&folds)), FoldFile::sha256)?;
         Ok(Divided { task, folds, digest, file, allowed })
     }
 }

@@ -42,13 +42,13 @@ pub struct RunOptions<'a> {
     pub checkpoints: bool,
     /// Who is told of epochs.
     pub observer: Option<Rc<dyn Observer>>,
-    /// More that goes into weights files: digests of data and division.
-    pub metadata: Vec<(String, String)>,
+    /// SHA-256 of the images ([`Task::digest`], which reads all of them) and of their division.
+    pub digests: [&'a str; 2],
 }
 
 impl<'a> RunOptions<'a> {
     /// Everything, in this folder: all folds, weights, checkpoints, the heat of 24 images and two panels a class.
-    pub fn new(out: &'a Path) -> RunOptions<'a> {
+    pub fn new(out: &'a Path, digests: [&'a str; 2]) -> RunOptions<'a> {
         RunOptions {
             out,
             extent: Extent { images: 24, panels: 2, contour: false },
@@ -56,7 +56,7 @@ impl<'a> RunOptions<'a> {
             weights: true,
             checkpoints: true,
             observer: None,
-            metadata: Vec::new(),
+            digests,
         }
     }
 }
@@ -135,11 +135,12 @@ impl Run<'_> {
         if let Some((i, n)) = o.shard.filter(|(i, n)| *i == 0 || i > n) {
             return Err(Error::Usage(format!("shard {i}/{n}: the first of n shards is 1/n, the last n/n")));
         }
+        let common = self.common(o.digests[0]);
         let mut folds = Vec::new();
         let mut rows = Vec::new();
         for (k, parts) in self.folds.iter().enumerate() {
             let folder = o.out.join(format!("fold-{}", k + 1));
-            let digest = self.digest(parts);
+            let digest = digest(common.clone(), parts);
             let mine = o.shard.is_none_or(|(i, n)| k % n == i - 1);
             let found = match read(&folder, &digest)? {
                 Some(found) => Some(found),
@@ -159,27 +160,18 @@ impl Run<'_> {
         Ok(Outcome { name: self.cell.name.clone(), planned: self.folds.len(), folds, predictions, overall })
     }
 
-    /// SHA-256 over the cell, the adapter, the images and the fold's parts.
-    fn digest(&self, parts: &Parts) -> String {
+    /// What all folds follow from, hashed: the cell, the adapter, the initial weights and the images.
+    fn common(&self, data: &str) -> Sha256 {
         let mut h = Sha256::new();
         for (key, value) in self.cell.describe() {
             h.update(format!("{key} = {value}\n"));
         }
         let info = &self.context.gpu.info;
-        h.update(format!(
-            "{} | {} | {} | {:?}\n",
-            info.name,
-            info.driver,
-            info.driver_info,
-            self.context.gpu.storage()
-        ));
+        let storage = self.context.gpu.storage();
+        h.update(format!("{} | {} | {} | {storage:?}\n", info.name, info.driver, info.driver_info));
         h.update(self.context.start.map_or_else(String::new, crate::nn::ParamStore::digest));
-        h.update(self.task.digest());
-        for part in [&parts.train, &parts.val, &parts.test] {
-            h.update((part.len() as u64).to_le_bytes());
-            part.iter().for_each(|&i| h.update((i as u64).to_le_bytes()));
-        }
-        hex(&h.finalize())
+        h.update(data);
+        h
     }
 
     fn fold(
@@ -206,7 +198,7 @@ impl Run<'_> {
         let predictions = self.predictions(k as u32 + 1, parts, &trained.logits);
         let truth: Vec<usize> = predictions.rows.iter().map(|r| r.truth).collect();
         let said: Vec<usize> = trained.logits.iter().map(|l| class_of(l)).collect();
-        let (heats, panels) = heat::explain(&self.context, &trained, task, &task.planes, &parts.test, o.extent)?;
+        let (heats, panels) = heat::explain(&self.context, &trained, task, &parts.test, o.extent)?;
         for p in &panels {
             write_atomic(&folder.join(&p.file), &p.png)?;
         }
@@ -281,9 +273,19 @@ impl Run<'_> {
         let mut info = card.metadata();
         info.insert("seed".into(), self.cell.seed.to_string());
         info.insert("base".into(), if self.cell.weights.is_some() { "loaded" } else { "random" }.into());
-        info.extend(o.metadata.iter().cloned());
+        let [data, folds] = o.digests.map(String::from);
+        info.extend([("data_sha256".to_string(), data), ("folds_sha256".into(), folds)]);
         weights::save(path, &trained.fit.params, &info)
     }
+}
+
+/// SHA-256 over what all folds follow from and the parts of this one.
+fn digest(mut common: Sha256, parts: &Parts) -> String {
+    for part in [&parts.train, &parts.val, &parts.test] {
+        common.update((part.len() as u64).to_le_bytes());
+        part.iter().for_each(|&i| common.update((i as u64).to_le_bytes()));
+    }
+    hex(&common.finalize())
 }
 
 /// The fold in `folder`, if it is there and of the same digest.

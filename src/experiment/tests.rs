@@ -35,7 +35,7 @@ fn panel(letter: Option<Letter>) -> Shortcuts {
     let folds = task.divide(&options(false)).unwrap();
     let context = Context { gpu: gpu(), cache: None, start: None, quiet: true };
     let dir = tempfile::tempdir().unwrap();
-    let o = RunOptions { checkpoints: false, weights: false, ..RunOptions::new(dir.path()) };
+    let o = RunOptions { checkpoints: false, weights: false, ..RunOptions::new(dir.path(), ["data", "folds"]) };
     let outcome = Run { context, cell: &cell, task: &task, folds: &folds }.run(&o).unwrap();
     let first = &outcome.folds[0].metrics;
     shortcuts(&context, &cell, &task, &[&folds[0]], (first.images, first.correct)).unwrap()
@@ -60,7 +60,7 @@ fn a_fold_that_is_done_is_not_done_again_and_another_configuration_is_refused() 
     let folds = task.divide(&options(false)).unwrap();
     let context = Context { gpu: gpu(), cache: None, start: None, quiet: true };
     let dir = tempfile::tempdir().unwrap();
-    let o = RunOptions::new(dir.path());
+    let o = RunOptions::new(dir.path(), ["data", "folds"]);
     let first = Run { context, cell: &cell, task: &task, folds: &folds }.run(&o).unwrap();
     let path = dir.path().join("fold-1/fold.json");
     let written = std::fs::metadata(&path).unwrap().modified().unwrap();

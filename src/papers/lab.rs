@@ -222,8 +222,9 @@ impl Lab<'_> {
         let mut parts = task.divide(&options(false))?;
         parts.truncate(plan.run);
         gate(&task.leaks(&parts), None)?;
-        let digest = digest_of(&parts);
-        let leak_free = self.run(task, cell, &parts, plan, start, (&folder.join("by-patient"), &digest))?;
+        let digest = division::digest(&parts);
+        let data = task.digest();
+        let leak_free = self.run(task, cell, &parts, plan, start, (&folder.join("by-patient"), [&data, &digest]))?;
         let image_wise = match plan.image_wise && task.has_groups() {
             false => None,
             true => {
@@ -231,8 +232,8 @@ impl Lab<'_> {
                 parts.truncate(plan.run);
                 // The paper's own way; the table says so in its heading.
                 gate(&task.leaks(&parts), Some("the paper divides image by image"))?;
-                let digest = digest_of(&parts);
-                Some(self.run(task, cell, &parts, plan, start, (&folder.join("by-image"), &digest))?)
+                let digest = division::digest(&parts);
+                Some(self.run(task, cell, &parts, plan, start, (&folder.join("by-image"), [&data, &digest]))?)
             }
         };
         // The panel is made on the first fold: three or four more trainings.
@@ -246,7 +247,7 @@ impl Lab<'_> {
             configuration: cell.describe(),
             heat: heat::summarise(&leak_free.heats(), &task.classes)?,
             tables: task.tables()?,
-            digests: [task.digest(), digest],
+            digests: [data, digest],
             image_wise,
             leak_free,
             shortcuts: made.transpose()?,
@@ -262,26 +263,17 @@ impl Lab<'_> {
         folds: &[Parts],
         plan: &Plan,
         start: Option<&ParamStore>,
-        (out, digest): (&Path, &str),
+        (out, digests): (&Path, [&str; 2]),
     ) -> Result<Outcome> {
-        let metadata = vec![("data_sha256".into(), task.digest()), ("folds_sha256".into(), digest.into())];
         let options = RunOptions {
             extent: plan.extent,
             shard: self.options.shard,
             observer: Some(self.folder.clone()),
-            metadata,
             weights: plan.weights,
-            ..RunOptions::new(out)
+            ..RunOptions::new(out, digests)
         };
         Run { context: self.context(start), cell, task, folds }.run(&options)
     }
-}
-
-/// SHA-256 over all parts of all folds.
-pub fn digest_of(folds: &[Parts]) -> String {
-    use sha2::{Digest, Sha256};
-    let text = serde_json::to_vec(folds).unwrap_or_default();
-    crate::files::hex(&Sha256::digest(text))
 }
 
 /// `NAME=FILE` pairs of `--weights`, each name a network's.
