@@ -50,6 +50,13 @@ pub struct Options {
     pub seed: u64,
 }
 
+impl Options {
+    /// A hold-out by group: 20 % for the test, 20 % of the rest for validation.
+    pub fn holdout(seed: u64) -> Options {
+        Options { method: Method::Holdout, folds: 5, test: 0.2, validation: 0.2, by_image: false, seed }
+    }
+}
+
 /// The parts of one fold, positions ascending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {

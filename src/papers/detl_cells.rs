@@ -6,12 +6,11 @@ use super::detl::{AUGMENT, STAGE2_TRAINABLE};
 use super::lab::{Lab, Plan};
 use crate::data::audit::facts::slashed;
 use crate::data::detl::{DetlOptions, STAGE2_CLASSES, Selection};
-use crate::data::division::{self, Method, Parts};
+use crate::data::division::{self, Parts};
 use crate::data::labels::Labelled;
 use crate::data::table::Dataset;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::experiment::heat::Extent;
-use crate::experiment::train::{Labels, train};
 use crate::experiment::{Cell, Figure, Findings, Freeze, Row, Synthetic, Task, Weighting};
 use crate::nn::{Optimizer, ParamStore, Schedule};
 use crate::train::Keep;
@@ -125,10 +124,8 @@ fn labelled(data: &Dataset, s: &Selection, items: &[(usize, usize)], classes: &[
 fn stage1(lab: &Lab, all: &Task, second: &Task) -> Result<ParamStore> {
     let (scale, seed) = (lab.options.scale, lab.options.seed);
     let task = all.without_patients_of(second);
-    let options =
-        division::Options { method: Method::Holdout, folds: 5, test: 0.2, validation: 0.2, by_image: false, seed };
     // Stage 1 is not tested: what a hold-out would test trains.
-    let parts = task.divide(&options)?.remove(0);
+    let parts = task.divide(&division::Options::holdout(seed))?.remove(0);
     let train_too = parts.train.iter().chain(&parts.val).copied().collect();
     let parts = Parts { train: train_too, val: parts.test.clone(), ..parts };
     let epochs = scale.pick(2, if lab.options.data.is_empty() { 3 } else { 20 }, 100);
@@ -140,11 +137,5 @@ fn stage1(lab: &Lab, all: &Task, second: &Task) -> Result<ParamStore> {
         seed,
         ..Cell::new("stage-1", "detl12")
     };
-    let checkpoint = lab.below("stage-1").join("checkpoint.safetensors");
-    let labels = Labels { label: "stage 1".into(), checkpoint: Some(&checkpoint), observer: Some(lab.folder.clone()) };
-    let trained = train(&lab.context(None), &cell, &task, &task.planes, &parts, labels)?;
-    match trained.fit.interrupted() {
-        true => Err(Error::Interrupted(format!("stage 1: interrupted; it goes on from {}", checkpoint.display()))),
-        false => Ok(trained.fit.params),
-    }
+    lab.first_stage(&cell, &task, &parts)
 }

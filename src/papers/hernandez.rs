@@ -2,7 +2,7 @@
 
 use super::lab::{Lab, Plan};
 use super::{PaperOptions, Scale};
-use crate::data::division::{self, Method};
+use crate::data::division;
 use crate::error::{Error, Result};
 use crate::experiment::cell::NewHead;
 use crate::experiment::heat::Extent;
@@ -51,12 +51,9 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
     let side = scale.pick(32, 64, 150);
     let patients = scale.pick(28, 160, 400);
     let per_class = scale.pick(None, Some(120), None);
-    let two = lab.task(
-        "hernandez-binary",
-        &Synthetic::as_classes(patients, &TWO, [Some(0), None, None, Some(1)]),
-        side,
-        per_class,
-    )?;
+    let drawn = Synthetic::as_classes(patients, &TWO, [Some(0), None, None, Some(1)]);
+    let binary = |side| lab.task("hernandez-binary", &drawn, side, per_class);
+    let two = binary(side)?;
     let start = stage1(lab, &two, side)?;
     let custom = Cell {
         freeze: Freeze::Base,
@@ -68,12 +65,7 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
 
     // Models 2 and 3 on frozen bases, a sigmoid output each.
     let side = scale.pick(32, 96, 224);
-    let two = lab.task(
-        "hernandez-binary",
-        &Synthetic::as_classes(patients, &TWO, [Some(0), None, None, Some(1)]),
-        side,
-        per_class,
-    )?;
+    let two = binary(side)?;
     let frozen = |name: &str, network: &str, lr: f64, widths: &[usize]| {
         lab.with_weights(Cell {
             schedule: Schedule::Constant { lr },
@@ -165,15 +157,7 @@ fn stage1(lab: &Lab, second: &Task, side: usize) -> Result<ParamStore> {
     if task.is_empty() {
         return Err(Error::Data("model 1, stage 1: every patient is needed for stage 2".into()));
     }
-    let options = division::Options {
-        method: Method::Holdout,
-        folds: 5,
-        test: 0.2,
-        validation: 0.2,
-        by_image: false,
-        seed: o.seed,
-    };
-    let parts = task.divide(&options)?;
+    let parts = task.divide(&division::Options::holdout(o.seed))?;
     let cell = Cell {
         freeze: Freeze::Nothing,
         schedule: Schedule::Constant { lr: 1e-3 },
@@ -181,15 +165,7 @@ fn stage1(lab: &Lab, second: &Task, side: usize) -> Result<ParamStore> {
         views: 0,
         ..base(o, "model-1-stage-1", "hernandez_custom", None)
     };
-    let checkpoint = lab.below("model-1-stage-1").join("checkpoint.safetensors");
-    let labels = Labels { label: cell.name.clone(), checkpoint: Some(&checkpoint), observer: Some(lab.folder.clone()) };
-    let trained = train(&lab.context(None), &cell, &task, &task.planes, &parts[0], labels)?;
-    match trained.fit.interrupted() {
-        true => {
-            Err(Error::Interrupted(format!("model 1, stage 1: interrupted; it goes on from {}", checkpoint.display())))
-        }
-        false => Ok(trained.fit.params),
-    }
+    lab.first_stage(&cell, &task, &parts[0])
 }
 
 /// Figure 5: all heads on the frozen base; the one with the best validation accuracy, and the table.
@@ -197,15 +173,7 @@ fn search(lab: &Lab, task: &Task, cell: &Cell) -> Result<(Vec<usize>, String)> {
     let scale = lab.options.scale;
     let widths = scale.pick(&WIDTHS[..2], &WIDTHS[..], &WIDTHS[..]);
     let layers = scale.pick(&LAYERS[..2], &LAYERS[..], &LAYERS[..]);
-    let options = division::Options {
-        method: Method::Holdout,
-        folds: 5,
-        test: 0.2,
-        validation: 0.2,
-        by_image: false,
-        seed: lab.options.seed,
-    };
-    let parts = task.divide(&options)?;
+    let parts = task.divide(&division::Options::holdout(lab.options.seed))?;
     let mut best: Option<(f64, Vec<usize>)> = None;
     let mut text = format!("validation accuracy (%)\n{:>8}", "layers");
     widths.iter().for_each(|w| text += &format!("{w:>8}"));

@@ -9,7 +9,7 @@ use crate::data::table::Dataset;
 use crate::error::{Error, Result};
 use crate::experiment::heat::{self, Extent};
 use crate::experiment::shortcut::shortcuts;
-use crate::experiment::train::Context;
+use crate::experiment::train::{Context, Labels, train};
 use crate::experiment::{Cell, CellResult, Outcome, Run, RunOptions, Synthetic, Task, TaskOptions};
 use crate::gpu::Gpu;
 use crate::nn::ParamStore;
@@ -198,6 +198,24 @@ impl Lab<'_> {
     /// What trainings share.
     pub fn context<'c>(&'c self, start: Option<&'c ParamStore>) -> Context<'c> {
         Context { gpu: self.gpu, cache: self.options.cache.as_deref(), start, quiet: self.options.quiet }
+    }
+
+    /// Weights that a first stage trains, which no part of the task tests; it goes on from a checkpoint in the cell's folder.
+    ///
+    /// # Errors
+    /// As [`train`]; [`Error::Interrupted`] naming the checkpoint.
+    pub fn first_stage(&self, cell: &Cell, task: &Task, parts: &Parts) -> Result<ParamStore> {
+        let checkpoint = self.below(&cell.name).join("checkpoint.safetensors");
+        let labels =
+            Labels { label: cell.name.clone(), checkpoint: Some(&checkpoint), observer: Some(self.folder.clone()) };
+        let fit = train(&self.context(None), cell, task, &task.planes, parts, labels)?.fit;
+        match fit.interrupted() {
+            true => {
+                let (name, at) = (&cell.name, checkpoint.display());
+                Err(Error::Interrupted(format!("{name}: interrupted; it goes on from {at}")))
+            }
+            false => Ok(fit.params),
+        }
     }
 
     /// A folder below the run's.

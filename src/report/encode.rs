@@ -47,6 +47,12 @@ pub fn row(attributes: &str, cells: &[String]) -> String {
     format!("<tr{attributes}>{cells}</tr>\n")
 }
 
+/// A list of names and what they are; both are texts.
+pub fn definitions<K: AsRef<str>>(pairs: &[(K, String)]) -> String {
+    let item = |(k, v): &(K, String)| format!("<dt>{}</dt><dd>{}</dd>\n", escape(k.as_ref()), escape(v));
+    format!("<dl>\n{}</dl>\n", pairs.iter().map(item).collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use crate::experiment::shortcut::{Reached, Shortcuts, TOLERATED};
 use crate::experiment::{CellResult, Figure, Report, Row};
 use crate::report::chart::{self, CurveRange};
 use crate::report::curves;
-use crate::report::encode::{escape, row, table};
+use crate::report::encode::{definitions, escape, row, table};
 use crate::report::gallery::gallery_figure;
 use crate::report::html::{cross_table, first, page, section};
 use crate::report::text::{bytes, duration, ends, percent, percent_or, thousands};
@@ -179,7 +179,7 @@ fn configuration(cell: &CellResult) -> String {
         let name = format!("weights SHA-256, {}", f.name);
         pairs.push((name, format!("{} ({})", f.metrics.training.weights_sha256, f.ended)));
     }
-    list(&pairs)
+    definitions(&pairs)
 }
 
 fn card(report: &Report) -> String {
@@ -190,10 +190,5 @@ fn card(report: &Report) -> String {
         ("time of this run", duration(report.seconds)),
         ("program", report.program.clone()),
     ];
-    list(&pairs.into_iter().filter(|p| !p.1.is_empty()).map(|(k, v)| (k.to_string(), v)).collect::<Vec<_>>())
-}
-
-fn list(pairs: &[(String, String)]) -> String {
-    let items: String = pairs.iter().map(|(k, v)| format!("<dt>{}</dt><dd>{}</dd>\n", escape(k), escape(v))).collect();
-    format!("<dl>\n{items}</dl>\n")
+    definitions(&pairs.into_iter().filter(|p| !p.1.is_empty()).map(|(k, v)| (k.to_string(), v)).collect::<Vec<_>>())
 }

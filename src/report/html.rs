@@ -8,7 +8,7 @@ use crate::eval::folds::{FoldMetrics, Overall};
 use crate::eval::interval::Interval;
 use crate::eval::metrics_file::{DataSummary, Metrics, RunInfo, Status};
 use crate::report::chart::{self, CurveRange};
-use crate::report::encode::{escape, row, table};
+use crate::report::encode::{definitions, escape, row, table};
 use crate::report::gallery::{GalleryItem, cams};
 use crate::report::text::{bytes, duration, ends, percent, percent_or, thousands};
 
@@ -330,8 +330,7 @@ fn run_card(metrics: &Metrics) -> String {
         ("Folds SHA-256", run.folds_sha256.clone().unwrap_or_else(|| "no fold file".into())),
         ("Program", metrics.program.clone()),
     ]);
-    let list: String = pairs.iter().map(|(k, v)| format!("<dt>{}</dt><dd>{}</dd>\n", escape(k), escape(v))).collect();
-    format!("<dl>\n{list}</dl>\n")
+    definitions(&pairs)
 }
 
 #[cfg(test)]
