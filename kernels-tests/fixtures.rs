@@ -186,6 +186,8 @@ pub struct Distance {
     pub numbers: usize,
     /// The largest error of an element, and the largest element; of the norm where no element is stored.
     pub element: (f64, f64),
+    /// Sums over all elements of the squares of their errors (estimated from the stored ones) and of themselves.
+    pub squares: (f64, f64),
 }
 
 impl Distance {
@@ -228,11 +230,16 @@ impl Quantity<'_> {
         }
         let listed = numbers(&q["values"]).into_iter().zip(got.iter().copied());
         let places = sizes(&q["idx"]).into_iter().map(|i| got.get(i).copied().unwrap_or(f64::NAN));
-        let off = listed.chain(numbers(&q["val"]).into_iter().zip(places)).map(|(w, g)| (g - w).abs());
+        let stored: Vec<_> = listed.chain(numbers(&q["val"]).into_iter().zip(places)).collect();
         // Written so that NaN stays.
+        let off = stored.iter().map(|(w, g)| (g - w).abs());
         let off = off.fold(0.0, |a: f64, b| if b.is_nan() || b > a { b } else { a });
-        let norm = (got.iter().map(|g| g * g).sum::<f64>().sqrt() - q["l2"].as_f64().unwrap_or(0.0)).abs();
-        let element = if largest > 0.0 { (off, largest) } else { (norm, q["l2"].as_f64().unwrap_or(0.0)) };
+        let l2 = q["l2"].as_f64();
+        let mean_square = stored.iter().map(|(w, g)| (g - w) * (g - w)).sum::<f64>() / stored.len().max(1) as f64;
+        let all = l2.map_or_else(|| stored.iter().map(|(w, _)| w * w).sum(), |l2| l2 * l2);
+        let norm = (got.iter().map(|g| g * g).sum::<f64>().sqrt() - l2.unwrap_or(0.0)).abs();
+        let element = if largest > 0.0 { (off, largest) } else { (norm, l2.unwrap_or(0.0)) };
+        let squares = (mean_square * size as f64, all);
         let sum = |f: &dyn Fn(f64) -> f64| got.iter().map(|g| f(*g)).sum::<f64>();
         if let (Some(w), Some(t)) = (q["l2"].as_f64(), q["l2_tol"].as_f64()) {
             take(sum(&|g| g * g).sqrt(), w, t);
@@ -240,7 +247,7 @@ impl Quantity<'_> {
         if let (Some(w), Some(t)) = (q["mean"].as_f64(), q["mean_tol"].as_f64()) {
             take(sum(&|g| g) / size as f64, w, t);
         }
-        Distance { element, ..d }
+        Distance { element, squares, ..d }
     }
 }
 

@@ -104,7 +104,7 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
     let scale = o.scale;
     // 112: the smallest round side at which every network's last map has more than one cell.
     let side = scale.pick(75, 112, 224);
-    let per_class = scale.pick(None, Some(50), None);
+    let per_class = scale.pick(None, Some(40), None);
     let patients = scale.pick(16, 60, 400);
     let task = |viral: bool| {
         let (labels, classes) = match viral {

@@ -23,11 +23,11 @@ const STAGES: [Stage; 2] = [
 pub(super) fn run(lab: &Lab) -> Result<Findings> {
     let scale = lab.options.scale;
     let side = scale.pick(32, SIDE, SIDE);
-    let epochs = scale.pick(2, 20, 60);
+    let epochs = scale.pick(2, 12, 60);
     let mut findings = Findings::default();
     for (name, labels, classes, class_of) in STAGES {
         let synthetic = Synthetic::as_classes(scale.pick(48, 240, 400), &classes, class_of);
-        let task = lab.task(labels, &synthetic, side, scale.pick(None, Some(400), None))?;
+        let task = lab.task(labels, &synthetic, side, scale.pick(None, Some(200), None))?;
         let cell = Cell {
             epochs,
             batch: 16,

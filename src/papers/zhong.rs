@@ -26,7 +26,7 @@ const WEIGHTS: [f32; 3] = [10.0, 3.0, 1.0];
 pub(super) fn run(lab: &Lab) -> Result<Findings> {
     let scale = lab.options.scale;
     let side = scale.pick(32, SIDE, SIDE);
-    let per_class = scale.pick(None, Some(200), None);
+    let per_class = scale.pick(None, Some(110), None);
     let epochs = scale.pick(1, 6, 10);
     let synthetic = Synthetic::as_classes(
         scale.pick(28, 120, 400),

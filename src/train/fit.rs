@@ -250,10 +250,9 @@ fn run(
             }
             here += 1;
             at.step = step + 1;
-            voice.progress.advance(
-                part.len() as u64,
-                &format!("epoch {}/{}, loss {:.3}", epoch + 1, options.epochs, at.tally.recent),
-            );
+            voice
+                .progress
+                .advance(part.len() as u64, &format!("epoch {}/{}{}", epoch + 1, options.epochs, at.tally.told()));
             if let Some(s) = saver.as_mut().filter(|s| s.due(here) && whole(epoch, step + 1)) {
                 let done = training.plan.finish(gpu)?;
                 voice.take(&mut at, done, outputs).map_err(|step| spoiled(&at, &fit, step))?;

@@ -16,8 +16,6 @@ pub(super) struct Tally {
     loss: f64,
     right: u64,
     count: u64,
-    /// The last loss that arrived.
-    pub(super) recent: f64,
 }
 
 /// What has been queued and not arrived.
@@ -45,7 +43,6 @@ impl Tally {
             let valid = labels.iter().filter(|l| **l != PADDING).count() as u64;
             // There is none in a micro batch that an epoch's short last batch left empty.
             if valid > 0 {
-                self.recent = loss;
                 self.loss += loss * valid as f64;
                 self.count += valid;
                 let rows = r.outputs[1].chunks(outputs).zip(&labels);
@@ -65,6 +62,11 @@ impl Tally {
         self.loss / self.count.max(1) as f64
     }
 
+    /// The mean loss so far for a line of progress; nothing before the first loss has arrived.
+    pub(super) fn told(&self) -> String {
+        if self.count > 0 { format!(", loss {:.3}", self.loss()) } else { String::new() }
+    }
+
     /// Share of right predictions.
     pub(super) fn accuracy(&self) -> f64 {
         self.right as f64 / self.count.max(1) as f64
@@ -73,16 +75,15 @@ impl Tally {
     /// The sums as whole numbers for a checkpoint; nothing may be waiting.
     pub(super) fn store(&self, counters: &mut BTreeMap<String, u64>) {
         debug_assert!(self.waiting.is_empty(), "results are missing from the sums");
-        let sums = [self.loss.to_bits(), self.right, self.count, self.recent.to_bits()];
+        let sums = [self.loss.to_bits(), self.right, self.count];
         counters.extend(SUMS.map(String::from).into_iter().zip(sums));
     }
 
     /// What [`Tally::store`] stored; `None` when something is missing.
     pub(super) fn restored(counters: &BTreeMap<String, u64>) -> Option<Tally> {
-        let [loss, right, count, recent] = SUMS.map(|name| counters.get(name).copied());
-        let (loss, recent) = (f64::from_bits(loss?), f64::from_bits(recent?));
-        Some(Tally { loss, right: right?, count: count?, recent, ..Tally::default() })
+        let [loss, right, count] = SUMS.map(|name| counters.get(name).copied());
+        Some(Tally { loss: f64::from_bits(loss?), right: right?, count: count?, ..Tally::default() })
     }
 }
 
-const SUMS: [&str; 4] = ["epoch.loss", "epoch.right", "epoch.count", "epoch.recent"];
+const SUMS: [&str; 3] = ["epoch.loss", "epoch.right", "epoch.count"];
