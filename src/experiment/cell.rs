@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::models::{Activation, Head, Network, Pooling};
+use crate::names::nearest;
 use crate::nn::{Optimizer, ParamStore, Schedule, Trainable};
 use crate::ops::AugmentOptions;
 use crate::train::{EarlyStopping, Keep, Loss, MicroBatch};
@@ -127,8 +128,10 @@ pub struct Cell {
     pub loss: Loss,
     /// Weights of the classes.
     pub class_weights: Weighting,
-    /// Augmentation of training images.
+    /// Augmentation of training images, drawn anew in each epoch.
     pub augment: Option<AugmentOptions>,
+    /// Classes of which each training image is instead augmented once, before training, and the copy added; none with no class.
+    pub augment_once: Vec<String>,
     /// With a frozen base, whose features are computed once: so many augmented views of each image.
     pub views: usize,
     /// Which epoch's weights are kept.
@@ -161,6 +164,7 @@ impl Cell {
             loss: Loss::default(),
             class_weights: Weighting::Equal,
             augment: None,
+            augment_once: Vec::new(),
             views: 0,
             keep: Keep::default(),
             early_stopping: None,
@@ -217,16 +221,38 @@ impl Cell {
         if let Some(pattern) = trainable.idle_pattern(names()) {
             let mut layers: Vec<&str> = names().filter_map(|n| n.rsplit_once('.').map(|p| p.0)).collect();
             layers.dedup();
-            let nearest = crate::names::nearest(pattern, &layers);
             return Err(Error::Usage(format!(
-                "{}: '{pattern}' freezes no parameter of {}; {nearest}",
-                self.name, self.network
+                "{}: '{pattern}' freezes no parameter of {}; {}",
+                self.name,
+                self.network,
+                nearest(pattern, &layers)
             )));
         }
         match names().any(|n| trainable.includes(n)) {
             true => Ok(trainable),
             false => Err(Error::Usage(format!("{}: everything is frozen: there is nothing to train", self.name))),
         }
+    }
+
+    /// The augmentation that is drawn in each epoch.
+    pub fn live_augment(&self) -> Option<AugmentOptions> {
+        self.augment.filter(|_| self.augment_once.is_empty())
+    }
+
+    /// Positions among `classes` of those that [`Cell::augment_once`] names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name that is none of them (with the nearest), or without an augmentation to apply.
+    pub fn copied(&self, classes: &[String]) -> Result<Vec<usize>> {
+        if !self.augment_once.is_empty() && self.augment.is_none() {
+            return Err(Error::Usage(format!("{}: augment-once needs augment, which says how", self.name)));
+        }
+        let known: Vec<&str> = classes.iter().map(String::as_str).collect();
+        let position = |name: &String| {
+            let none = || format!("{}: augment-once: no class '{name}'; {}", self.name, nearest(name, &known));
+            known.iter().position(|c| c == name).ok_or_else(|| Error::Usage(none()))
+        };
+        self.augment_once.iter().map(position).collect()
     }
 
     /// Refuses what cannot run, before anything is computed.
@@ -300,6 +326,7 @@ impl Cell {
             ("loss", format!("{:?}", self.loss)),
             ("class weights", self.class_weights.to_string()),
             ("augmentation", self.augment.map_or("none".into(), |a| format!("{a:?}"))),
+            ("augmented once", if self.augment_once.is_empty() { "no".into() } else { self.augment_once.join(", ") }),
             ("views of cached features", self.views.to_string()),
             ("weights kept", format!("{:?}", self.keep)),
             ("early stopping", self.early_stopping.map_or("none".into(), |e| format!("{e:?}"))),
@@ -343,6 +370,25 @@ mod tests {
             (Cell { network: "vgg61".into(), ..ok.clone() }, 64, 4, "vgg16"),
         ] {
             let e = bad.check(side, classes).unwrap_err();
+            assert!(e.exit_code() == 2 && e.to_string().contains(word), "{e}");
+        }
+    }
+
+    #[test]
+    fn copies_are_of_classes_that_there_are() {
+        let classes = ["normal", "covid19"].map(String::from);
+        let cell = |augment, names: &[&str]| Cell {
+            augment,
+            augment_once: names.iter().map(|n| n.to_string()).collect(),
+            ..Cell::new("cell", "detl12")
+        };
+        let how = Some(AugmentOptions::BALVINSSON);
+        assert_eq!(cell(how, &["covid19"]).copied(&classes).unwrap(), [1]);
+        assert!(cell(how, &["covid19"]).live_augment().is_none() && cell(how, &[]).live_augment() == how);
+        for (bad, word) in
+            [(cell(how, &["covid"]), "covid19"), (cell(None, &["covid19"]), "augment-once needs augment")]
+        {
+            let e = bad.copied(&classes).unwrap_err();
             assert!(e.exit_code() == 2 && e.to_string().contains(word), "{e}");
         }
     }

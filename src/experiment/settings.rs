@@ -123,6 +123,10 @@ pub struct Settings {
     #[arg(long, value_name = "SPEC", env = "RADIOGRAD_AUGMENT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub augment: Option<String>,
+    /// Classes, joined by commas, of which each training image is augmented once and the copy added; nothing is drawn in epochs then.
+    #[arg(long, value_name = "CLASSES", env = "RADIOGRAD_AUGMENT_ONCE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment_once: Option<String>,
     /// With a frozen base, whose features are computed once: so many augmented views of each image.
     #[arg(long, value_name = "N", env = "RADIOGRAD_VIEWS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -289,6 +293,7 @@ impl Settings {
             loss: self.loss()?,
             class_weights: self.class_weights.as_deref().unwrap_or("none").parse::<Weighting>()?,
             augment: self.augment.as_deref().filter(|a| *a != "none").map(AugmentOptions::parse).transpose()?,
+            augment_once: listed(self.augment_once.as_deref()),
             views: self.views.unwrap_or(0),
             keep: self.keep()?,
             early_stopping: self.patience.map(|patience| EarlyStopping {
@@ -411,6 +416,11 @@ fn positive(name: &str, v: f64) -> Result<()> {
         true => Ok(()),
         false => Err(Error::Usage(format!("{name} {v}: above 0"))),
     }
+}
+
+/// Names joined by commas.
+fn listed(text: Option<&str>) -> Vec<String> {
+    text.iter().flat_map(|t| t.split(',')).map(str::trim).filter(|n| !n.is_empty()).map(String::from).collect()
 }
 
 fn usage<E: std::fmt::Display>(name: &'static str) -> impl FnOnce(E) -> Error {

@@ -2,11 +2,12 @@
 
 use super::run::RunOptions;
 use super::shortcut::{Shortcuts, shortcuts};
-use super::train::Context;
+use super::train::{Context, with_copies};
 use super::*;
 use crate::data::division::{Method, Options};
 use crate::data::phantom::teaching::Letter;
 use crate::nn::Schedule;
+use crate::ops::AugmentOptions;
 use crate::ops::testing::gpu;
 
 fn cell(epochs: usize) -> Cell {
@@ -76,6 +77,32 @@ fn a_fold_that_is_done_is_not_done_again_and_another_configuration_is_refused() 
     let other = Cell { seed: 2, ..cell };
     let e = Run { context, cell: &other, task: &task, folds: &folds }.run(&o).unwrap_err();
     assert!(e.exit_code() == 2 && e.to_string().contains("another configuration"), "{e}");
+}
+
+#[test]
+fn copies_of_a_class_follow_the_images_and_are_of_no_other_part() {
+    let task = task(None, 24);
+    let parts = &task.divide(&options(false)).unwrap()[0];
+    let items = task.items(&parts.train);
+    let cell = Cell { augment: Some(AugmentOptions::BALVINSSON), augment_once: vec!["COVID-19".into()], ..cell(1) };
+    let copied = with_copies(gpu(), &cell, &task, &task.planes, &items).unwrap().unwrap();
+    let (n, area) = (items.len(), 32 * 32);
+    let originals: Vec<usize> = items.iter().filter(|i| i.1 == 1).map(|i| i.0).collect();
+    assert!(!originals.is_empty() && originals.len() < n);
+    assert_eq!(copied.items.len(), n + originals.len());
+    assert_eq!(copied.pixels.len(), copied.items.len() * area);
+    for (k, (i, class)) in items.iter().enumerate() {
+        assert_eq!(copied.items[k], (k, *class));
+        assert_eq!(copied.pixels[k * area..][..area], task.planes[i * area..][..area]);
+    }
+    for (k, i) in originals.iter().enumerate() {
+        assert_eq!(copied.items[n + k], (n + k, 1));
+        let copy = &copied.pixels[(n + k) * area..][..area];
+        assert_ne!(copy, &task.planes[i * area..][..area]);
+        assert!(copy.iter().all(|v| v.is_finite()));
+    }
+    let plain = Cell { augment_once: Vec::new(), ..cell };
+    assert!(with_copies(gpu(), &plain, &task, &task.planes, &items).unwrap().is_none());
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::gpu::Gpu;
 use crate::models::Network;
 use crate::nn::{ParamStore, Schedule};
 use crate::train::{
-    CheckpointOptions, FeatureOptions, Fit, FitOptions, Normalize, Observer, Predictor, Samples, balanced, features,
-    fit,
+    CheckpointOptions, FeatureOptions, Fit, FitOptions, Normalize, Observer, Predictor, Samples, augment_once,
+    balanced, features, fit,
 };
 use crate::weights::{self, Card, LoadOptions, Scaling};
 use std::path::Path;
@@ -119,7 +119,7 @@ pub fn train(
         freeze: Freeze::Base,
         epochs,
         schedule: Schedule::Constant { lr },
-        augment: None,
+        augment: cell.augment.filter(|_| !cell.augment_once.is_empty()),
         views: 0,
         head_first: None,
         ..cell.clone()
@@ -150,9 +150,12 @@ fn once(context: &Context, cell: &Cell, task: &Task, planes: &[f32], parts: &Par
     let total = params.count().0;
     let normalize = scaling.split().0;
     let [items, validation, test] = [&parts.train, &parts.val, &parts.test].map(|p| task.items(p));
+    // Copies are of training images and train: no other part sees them.
+    let copied = with_copies(context.gpu, cell, task, planes, &items)?;
+    let (seen, items) = copied.as_ref().map_or((planes, &items), |c| (&c.pixels, &c.items));
     let class_weights = match &cell.class_weights {
         Weighting::Equal => None,
-        Weighting::Balanced => Some(balanced(&items, classes)),
+        Weighting::Balanced => Some(balanced(items, classes)),
         Weighting::Given(w) => Some(w.clone()),
     };
     let options = FitOptions {
@@ -163,7 +166,7 @@ fn once(context: &Context, cell: &Cell, task: &Task, planes: &[f32], parts: &Par
         micro_batch: cell.micro_batch,
         recompute: cell.recompute,
         trainable: trainable.clone(),
-        augment: cell.augment,
+        augment: cell.live_augment(),
         class_weights,
         loss: cell.loss,
         keep: cell.keep,
@@ -179,18 +182,19 @@ fn once(context: &Context, cell: &Cell, task: &Task, planes: &[f32], parts: &Par
     let gpu = context.gpu;
     let frozen = matches!(cell.freeze, Freeze::Base) || base.iter().all(|name| !trainable.includes(name));
     let images = |items| task.samples(planes, items);
-    let (done, logits) = if frozen && (cell.augment.is_none() || cell.views > 0) {
+    let seen = task.samples(seen, items);
+    let (done, logits) = if frozen && (cell.live_augment().is_none() || cell.views > 0) {
         on_features(
             context,
             cell,
             (&network, &params, &base),
-            [&images(&items), &images(&validation), &images(&test)],
+            [&seen, &images(&validation), &images(&test)],
             classes,
             outputs,
             &options,
         )?
     } else {
-        let done = fit(gpu, &network, &params, classes, (&images(&items), &images(&validation)), &options)?;
+        let done = fit(gpu, &network, &params, classes, (&seen, &images(&validation)), &options)?;
         let logits = match done.interrupted() {
             true => Vec::new(),
             false => score(gpu, &network, &done.params, (&images(&test), outputs, cell.batch), normalize)?,
@@ -198,6 +202,35 @@ fn once(context: &Context, cell: &Cell, task: &Task, planes: &[f32], parts: &Par
         (done, logits)
     };
     Ok(Trained { network, scaling, outputs, fit: done, logits, trained: (trained, total) })
+}
+
+/// Training images with copies.
+pub(super) struct Copied {
+    /// Pixels of the images, then of the copies.
+    pub(super) pixels: Vec<f32>,
+    /// Where they lie, with their classes.
+    pub(super) items: Vec<(usize, usize)>,
+}
+
+/// `items` and one augmented copy of each of the classes that the cell names; nothing when it names none.
+pub(super) fn with_copies(
+    gpu: &Gpu,
+    cell: &Cell,
+    task: &Task,
+    planes: &[f32],
+    items: &[(usize, usize)],
+) -> Result<Option<Copied>> {
+    let classes = cell.copied(&task.classes)?;
+    if classes.is_empty() {
+        return Ok(None);
+    }
+    let options = cell.augment.unwrap_or_default();
+    let copies = augment_once(gpu, &task.samples(planes, items), &classes, &options, cell.seed)?;
+    let area = task.side * task.side;
+    let own = items.iter().flat_map(|(i, _)| &planes[i * area..][..area]);
+    let labels = items.iter().map(|i| i.1);
+    let labels = labels.clone().chain(labels.filter(|class| classes.contains(class)));
+    Ok(Some(Copied { pixels: own.copied().chain(copies).collect(), items: labels.enumerate().collect() }))
 }
 
 /// Trains and tests what comes after the frozen base on its features.
@@ -222,7 +255,7 @@ fn on_features(
         ..FeatureOptions::default()
     };
     // Validation and test images are seen as they are.
-    let views = FeatureOptions { views: cell.views, augment: cell.augment.unwrap_or_default(), ..plain };
+    let views = FeatureOptions { views: cell.views, augment: cell.live_augment().unwrap_or_default(), ..plain };
     let seen = features(gpu, network, params, train, &views)?;
     let checked = features(gpu, network, params, validation, &plain)?;
     let mut rest = params.clone();
