@@ -86,3 +86,16 @@ pub fn even(dir: &Path, weights: &Path, images: &str) {
     }
     weights::save(weights, &params, &card.metadata()).unwrap_or_else(|e| panic!("{e}"));
 }
+
+#[test]
+fn the_readme_quotes_the_examples_as_they_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+    let readme = read("README.md");
+    for file in ["examples/folder.rs", "examples/small_cnn.rs"] {
+        let text = read(file);
+        // Without the line of documentation that it begins with.
+        let (_, code) = text.split_once("\n\n").unwrap_or_else(|| panic!("{file} begins with no paragraph"));
+        assert!(readme.contains(&format!("```rust\n{code}```")), "README.md quotes another {file}");
+    }
+}

@@ -28,6 +28,11 @@ impl Covariates {
         Covariates::parse(&bytes).map_err(|reason| Error::format(path, reason))
     }
 
+    /// Rows of values, in the order of `names`, by the image's key; an empty text is not known.
+    pub fn of(names: &[&str], rows: impl IntoIterator<Item = (String, Vec<String>)>) -> Covariates {
+        Covariates { names: names.iter().map(|n| n.to_string()).collect(), values: rows.into_iter().collect() }
+    }
+
     fn parse(bytes: &[u8]) -> std::result::Result<Covariates, String> {
         let mut reader = csv::Reader::from_reader(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
         let head: Vec<String> =

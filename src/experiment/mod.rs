@@ -3,10 +3,11 @@
 //!
 //! Read in this order: [`task`] (the images), [`cell`] (what is trained and how), [`train`] (one training: the network, its
 //! weights, the frozen base's features), [`run`] (all folds, kept on disk so that a run that was stopped goes on),
-//! [`heat`] (where the network looked), [`shortcut`], [`result`] (figures and the report), [`settings`] (flags, environment and
+//! [`heat`] (where the network looked), [`shortcut`], [`dependence`] (on age and sex), [`result`] (figures and the report), [`settings`] (flags, environment and
 //! file), [`program`] (`radiograd train`).
 
 pub mod cell;
+pub mod dependence;
 pub mod heat;
 pub mod program;
 pub mod result;

@@ -3,6 +3,7 @@
 
 use super::lab::{Lab, Plan};
 use crate::error::Result;
+use crate::experiment::dependence::dependence;
 use crate::experiment::heat::Extent;
 use crate::experiment::{Cell, Synthetic};
 use crate::experiment::{Figure, Findings, Row};
@@ -63,6 +64,8 @@ pub(super) fn run(lab: &Lab) -> Result<Findings> {
             findings.rows.push(row("precision", Figure::precision));
             findings.rows.push(row("recall", Figure::recall));
         }
+        let what = format!("{name}: what being right depends on");
+        findings.extras.push((what, dependence(&task, &result.leak_free.predictions)?));
         findings.cells.push(result);
     }
     findings.readings = vec![
