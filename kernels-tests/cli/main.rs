@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod data;
+mod dicom;
 mod eval;
 mod explain;
 mod paper;

@@ -9,6 +9,7 @@
 //! images of one person) loses the letter. Joining two people by mistake costs a little balance, separating one person's
 //! images leaks: where in doubt, ids are joined.
 
+use crate::data::decode::has_image_name;
 use crate::data::{folder, manifest};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -353,8 +354,8 @@ impl Listings {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 if let Ok(name) = entry.file_name().into_string() {
                     // "stem.*" finds a name whose extension the table does not tell.
-                    if let Some((stem, ext)) = name.rsplit_once('.')
-                        && is_image_extension(ext)
+                    if let Some((stem, _)) = name.rsplit_once('.')
+                        && has_image_name(Path::new(&name))
                     {
                         names.insert(format!("{stem}.*"), name.clone());
                     }
@@ -374,12 +375,6 @@ impl Listings {
     fn has(&mut self, path: &Path) -> bool {
         self.find(path).is_some()
     }
-}
-
-/// Whether files with this extension are taken for images when a folder is listed. DICOM files are, with or without the
-/// feature `dicom`: a message that it is missing helps more than a folder that seems empty.
-pub(crate) fn is_image_extension(ext: &str) -> bool {
-    ["png", "jpg", "jpeg", "dcm"].iter().any(|e| ext.eq_ignore_ascii_case(e))
 }
 
 #[cfg(test)]
