@@ -1,6 +1,7 @@
 //! The program as its users see it: arguments in, standard output, messages, exit codes and files out.
 
 mod bad_input;
+mod chaos;
 mod data;
 mod dicom;
 mod eval;

@@ -229,7 +229,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), "metadata.csv", "file,finding\n1.png,x\n2.png,y\n");
         put(dir.path(), "1.png", "");
-        let data = Dataset::open(dir.path(), &OpenOptions { allow_missing: true }).unwrap();
+        let data = Dataset::open(dir.path(), &OpenOptions { allow_missing: true, ..OpenOptions::default() }).unwrap();
         assert_eq!((data.records.len(), data.dropped["image file missing"]), (1, 1));
     }
 
