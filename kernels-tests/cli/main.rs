@@ -1,7 +1,9 @@
 //! The program as its users see it: arguments in, standard output, messages, exit codes and files out.
 
 mod bad_input;
+mod chaos;
 mod data;
+mod dicom;
 mod eval;
 mod explain;
 mod paper;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A training of seconds on drawings.
+/// The beginning of a training of seconds on drawings.
 const SMALL: [&str; 12] = [
     "train",
     "--network",
@@ -22,17 +22,19 @@ const SMALL: [&str; 12] = [
     "--epochs",
 ];
 
-fn small<'a>(epochs: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+/// A training of seconds on drawings, of so many epochs.
+pub fn small<'a>(epochs: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     SMALL.into_iter().chain([epochs]).chain(more.iter().copied()).collect()
 }
 
-fn weights(run: &Path) -> Vec<u8> {
+/// The weights of a run's first fold.
+pub fn weights(run: &Path) -> Vec<u8> {
     let path = run.join("fold-1/weights.safetensors");
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Thirty images of fifteen patients, each with both of its images in one class.
-fn folder(dir: &Path) {
+pub fn folder(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let mut rows = vec!["file,finding,patient_id,view".to_string()];
     for k in 0..30u32 {

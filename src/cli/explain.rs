@@ -24,7 +24,7 @@ pub struct Arguments {
     /// The weights: safetensors, as training writes them.
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
-    /// PNG and JPEG files, and folders that are searched for them.
+    /// PNG, JPEG and DICOM files, and folders that are searched for them; DICOM needs a build with `--features dicom`.
     #[arg(required = true, value_name = "IMAGE|DIR")]
     images: Vec<PathBuf>,
     /// Folder of the pictures.

@@ -22,6 +22,18 @@ pub const MAX_BYTES: u64 = 400_000_000;
 /// Fewest pixels on either side: below it there is no radiograph to see.
 pub const MIN_SIDE: u32 = 8;
 
+/// What DICOM files' names end in.
+const DICOM: &str = "dcm";
+
+/// What the names of images end in, for listing folders. DICOM is there with or without the feature `dicom`: a message that the
+/// feature is missing helps more than a folder that seems empty.
+const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", DICOM];
+
+/// Whether a file of this name is taken for an image when a folder is listed.
+pub(crate) fn has_image_name(name: &Path) -> bool {
+    name.extension().is_some_and(|ext| EXTENSIONS.iter().any(|e| ext.eq_ignore_ascii_case(e)))
+}
+
 /// A gray image: `height` rows of `width` values in `[0, 1]`, top row first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plane {
@@ -101,7 +113,7 @@ pub(crate) fn format_name(bytes: &[u8], name: &Path) -> &'static str {
 
 /// By the mark behind the preamble, or by the name's ending.
 fn is_dicom(bytes: &[u8], name: &Path) -> bool {
-    bytes.get(128..132) == Some(b"DICM") || name.extension().is_some_and(|e| e.eq_ignore_ascii_case("dcm"))
+    bytes.get(128..132) == Some(b"DICM") || name.extension().is_some_and(|e| e.eq_ignore_ascii_case(DICOM))
 }
 
 #[cfg(feature = "dicom")]

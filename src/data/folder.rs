@@ -5,7 +5,8 @@
 //! is skipped with a note.
 
 use crate::data::collections;
-use crate::data::table::{Dataset, Record, is_image_extension, patient_key};
+use crate::data::decode::has_image_name;
+use crate::data::table::{Dataset, Record, patient_key};
 use crate::data::text::{Csv, Encoding, stay_below};
 use crate::error::{Error, Result};
 use std::collections::HashSet;
@@ -140,7 +141,7 @@ pub(crate) fn images_below(base: &Path) -> Result<Vec<PathBuf>> {
             // A link that leads nowhere or round in circles has no metadata: it is neither folder nor image here.
             if std::fs::metadata(entry.path()).is_ok_and(|m| m.is_dir()) {
                 todo.push(name);
-            } else if name.extension().and_then(|e| e.to_str()).is_some_and(is_image_extension) {
+            } else if has_image_name(&name) {
                 images.push(name);
             }
         }
@@ -228,7 +229,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         put(dir.path(), "metadata.csv", "file,finding\n1.png,x\n2.png,y\n");
         put(dir.path(), "1.png", "");
-        let data = Dataset::open(dir.path(), &OpenOptions { allow_missing: true }).unwrap();
+        let data = Dataset::open(dir.path(), &OpenOptions { allow_missing: true, ..OpenOptions::default() }).unwrap();
         assert_eq!((data.records.len(), data.dropped["image file missing"]), (1, 1));
     }
 

@@ -223,7 +223,7 @@ fn tables(rounds: usize) -> (usize, usize) {
         if i % 8 == 0 {
             // Through files: the folder's table, then a manifest that reads the good table, then a tree.
             let open = |path: &Path| {
-                let data = Dataset::open(path, &OpenOptions { allow_missing: true })?;
+                let data = Dataset::open(path, &OpenOptions { allow_missing: true, ..OpenOptions::default() })?;
                 assert!(data.records.iter().all(|r| r.file.components().all(|c| c.as_os_str() != "..")));
                 Ok(data.groups().len())
             };

@@ -29,6 +29,8 @@ pub struct LoadOptions<'a> {
     pub cache_dir: Option<&'a Path>,
     /// Progress bar on stderr (where that is a terminal).
     pub progress: bool,
+    /// What messages call the images, in their order; their paths without it.
+    pub names: Option<&'a [String]>,
     /// Set by Ctrl-C: loading ends with [`Error::Interrupted`], the cache keeps what was decoded.
     pub cancel: Option<&'a AtomicBool>,
 }
@@ -183,6 +185,10 @@ pub fn load_planes(root: &Path, files: &[PathBuf], side: usize, options: &LoadOp
         }
     }
     bar.finish_and_clear();
+    let name = |i: usize| match options.names.and_then(|names| names.get(i)) {
+        Some(name) => PathBuf::from(name),
+        None => files[i].clone(),
+    };
     match out.bad.first() {
         Some((i, reason)) if !options.skip_bad => {
             let m = format!(
@@ -190,12 +196,12 @@ pub fn load_planes(root: &Path, files: &[PathBuf], side: usize, options: &LoadOp
                 out.bad.len(),
                 files.len()
             );
-            Err(Error::format(&files[*i], m))
+            Err(Error::format(name(*i), m))
         }
         Some((i, reason)) if out.bad.len() == files.len() => Err(Error::Data(format!(
             "none of {} images can be used; first: {}: {reason}",
             files.len(),
-            files[*i].display()
+            name(*i).display()
         ))),
         _ => Ok(out),
     }

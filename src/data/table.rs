@@ -9,6 +9,8 @@
 //! images of one person) loses the letter. Joining two people by mistake costs a little balance, separating one person's
 //! images leaks: where in doubt, ids are joined.
 
+use crate::data::audit::facts::hashed_name;
+use crate::data::decode::has_image_name;
 use crate::data::{folder, manifest};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -89,6 +91,20 @@ pub fn patient_key(collection: &str, id: &str) -> Option<String> {
 pub struct OpenOptions {
     /// Rows whose image is not there are dropped and counted instead of being an error (a partial download).
     pub allow_missing: bool,
+    /// Messages name files by hashes instead of their own names, which can hold patients' numbers.
+    pub hash_names: bool,
+}
+
+impl OpenOptions {
+    /// What `file` is called in messages.
+    fn name(&self, file: &Path) -> String {
+        if self.hash_names { hashed_name(None, file) } else { file.display().to_string() }
+    }
+
+    /// What is said after a name.
+    fn hint(&self) -> &'static str {
+        if self.hash_names { "; --show-names tells files' names" } else { "" }
+    }
 }
 
 /// Where a source comes from and what may be done with it.
@@ -221,13 +237,16 @@ impl Dataset {
                 Some(_) => {
                     conflicts += 1;
                     if conflicts == 1 {
-                        first = r.file.display().to_string();
+                        first = options.name(&r.file);
                     }
                 }
             }
         }
         if conflicts > 0 {
-            let m = format!("{conflicts} rows repeat a file with another finding or patient (first: {first})");
+            let m = format!(
+                "{conflicts} rows repeat a file with another finding or patient (first: {first}){}",
+                options.hint()
+            );
             return Err(Error::Data(format!("{}: {m}", opened.display())));
         }
         self.drop_rows("row listed twice", repeats);
@@ -237,8 +256,10 @@ impl Dataset {
             self.records.iter().map(|r| &r.file).filter(|f| !folders.has(&self.root.join(f))).cloned().collect();
         if !missing.is_empty() && (!options.allow_missing || missing.len() == self.records.len()) {
             let first = self.records.iter().map(|r| &r.file).find(|f| missing.contains(*f));
-            let first = first.map(|f| f.display().to_string()).unwrap_or_default();
-            let m = format!("{} of {} images are not there (first: {first})", missing.len(), self.records.len());
+            let first = first.map(|f| options.name(f)).unwrap_or_default();
+            let (n, all, hint) = (missing.len(), self.records.len(), options.hint());
+            let skip = if n == all { "" } else { "; --skip-bad goes on without them" };
+            let m = format!("{n} of {all} images are not there (first: {first}){skip}{hint}");
             return Err(Error::Data(format!("{}: {m}", opened.display())));
         }
         self.records.retain(|r| !missing.contains(&r.file));
@@ -258,14 +279,14 @@ impl Dataset {
         for mask in self.records.iter_mut().flat_map(|r| [&mut r.mask, &mut r.lung_mask]) {
             if mask.as_ref().is_some_and(|m| !folders.has(&self.root.join(m))) {
                 missing += 1;
-                let name = mask.take().map(|m| m.display().to_string());
+                let name = mask.take().map(|m| options.name(&m));
                 first = first.or(name);
             }
         }
         match (missing, first) {
             (0, _) => Ok(()),
             (n, first) if !options.allow_missing => {
-                let m = format!("{n} masks are not there (first: {})", first.unwrap_or_default());
+                let m = format!("{n} masks are not there (first: {}){}", first.unwrap_or_default(), options.hint());
                 Err(Error::Data(format!("{}: {m}", opened.display())))
             }
             (n, _) => {
@@ -353,8 +374,8 @@ impl Listings {
             for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
                 if let Ok(name) = entry.file_name().into_string() {
                     // "stem.*" finds a name whose extension the table does not tell.
-                    if let Some((stem, ext)) = name.rsplit_once('.')
-                        && is_image_extension(ext)
+                    if let Some((stem, _)) = name.rsplit_once('.')
+                        && has_image_name(Path::new(&name))
                     {
                         names.insert(format!("{stem}.*"), name.clone());
                     }
@@ -374,12 +395,6 @@ impl Listings {
     fn has(&mut self, path: &Path) -> bool {
         self.find(path).is_some()
     }
-}
-
-/// Whether files with this extension are taken for images when a folder is listed. DICOM files are, with or without the
-/// feature `dicom`: a message that it is missing helps more than a folder that seems empty.
-pub(crate) fn is_image_extension(ext: &str) -> bool {
-    ["png", "jpg", "jpeg", "dcm"].iter().any(|e| ext.eq_ignore_ascii_case(e))
 }
 
 #[cfg(test)]

@@ -83,10 +83,9 @@ impl Program<'_> {
             Ok(findings) => findings,
             Err(e) => {
                 let interrupted = matches!(e, Error::Interrupted(_));
-                folder.finish(
-                    if interrupted { RunStatus::Interrupted } else { RunStatus::Failed },
-                    Some(&e.to_string()),
-                )?;
+                let status = if interrupted { RunStatus::Interrupted } else { RunStatus::Failed };
+                // On a full disk this cannot be written either: what is told is why the run ended.
+                _ = folder.finish(status, Some(&e.to_string()));
                 return Err(match e {
                     Error::Interrupted(m) => {
                         Error::Interrupted(format!("{m}\n`radiograd resume {}` goes on", self.out.display()))

@@ -1,7 +1,7 @@
 //! The images of an experiment: decoded at one side, each with its class, its patient, its source, and masks where there are
 //! any. From files through a [`LabelMap`], or synthetic.
 
-use crate::data::audit::facts::{View, slashed, years};
+use crate::data::audit::facts::{View, hashed_name, slashed, years};
 use crate::data::audit::{Bonds, Division, GroupBy, Leak, ReadOptions, Reading, leaks};
 use crate::data::division::{self, Parts, divide};
 use crate::data::fold_file::{FoldFile, FoldImage};
@@ -23,6 +23,9 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+/// Why an image is left out that is no image, or cannot be read.
+const UNUSABLE: &str = "image cannot be used";
 
 /// What is known of an image. Names are hashed unless they were asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -176,7 +179,11 @@ impl Task {
             let at: HashMap<String, usize> =
                 data.records.iter().enumerate().map(|(i, r)| (slashed(&r.file), i)).collect();
             let item = |image: &FoldImage| {
-                let gone = || Error::Data(format!("the file of folds names {}, which is not in the data", image.file));
+                let gone = || {
+                    let name =
+                        if o.show_names { image.file.clone() } else { hashed_name(None, Path::new(&image.file)) };
+                    Error::Data(format!("the file of folds names {name}, which is not in the data"))
+                };
                 Ok((*at.get(&image.file).ok_or_else(gone)?, image.class))
             };
             let items = folds.images.iter().map(item).collect::<Result<_>>()?;
@@ -208,7 +215,7 @@ impl Task {
         o: &TaskOptions,
         label: impl FnOnce(&Dataset) -> Result<Labelled>,
     ) -> Result<Task> {
-        let data = Dataset::open_all(paths, &OpenOptions { allow_missing: o.skip_bad })?;
+        let data = Dataset::open_all(paths, &OpenOptions { allow_missing: o.skip_bad, hash_names: !o.show_names })?;
         let reading = read(paths, data, o)?;
         reading.check_bad(o.skip_bad)?;
         let labelled = label(&reading.data)?;
@@ -219,9 +226,9 @@ impl Task {
         counted.for_each(|(why, n)| *dropped.entry(why.clone()).or_default() += *n as u64);
         let all: Vec<(usize, usize)> = labelled.items.iter().copied().filter(|(i, _)| usable.contains(i)).collect();
         if all.len() < labelled.items.len() {
-            dropped.insert("image cannot be used".into(), (labelled.items.len() - all.len()) as u64);
+            dropped.insert(UNUSABLE.into(), (labelled.items.len() - all.len()) as u64);
         }
-        let chosen = draw(&all, &groups, &labelled.classes, o);
+        let mut chosen = draw(&all, &groups, &labelled.classes, o);
         let mut notes = reading.data.notes.clone();
         if chosen.len() < all.len() {
             let n = o.per_class.unwrap_or_default();
@@ -229,14 +236,25 @@ impl Task {
         }
         let files: Vec<PathBuf> = chosen.iter().map(|(i, _)| reading.data.records[*i].file.clone()).collect();
         let dir = o.cache.as_ref().map(|root| root.join("planes"));
+        let names: Vec<String> = chosen.iter().map(|(i, _)| reading.names[*i].clone()).collect();
         let load = LoadOptions {
+            skip_bad: o.skip_bad,
             cache_dir: dir.as_deref(),
             progress: !o.quiet,
+            names: Some(&names),
             cancel: Some(interrupt::flag()),
             preprocessing: o.preprocessing,
             ..Default::default()
         };
-        let planes = load_planes(&reading.data.root, &files, o.side, &load)?;
+        let mut planes = load_planes(&reading.data.root, &files, o.side, &load)?;
+        // Gone, or overwritten, since all were read a moment ago.
+        let gone: HashSet<usize> = planes.bad.iter().map(|b| b.0).collect();
+        if !gone.is_empty() {
+            *dropped.entry(UNUSABLE.into()).or_default() += gone.len() as u64;
+            let kept = |i: &usize| !gone.contains(i);
+            planes.data = (0..chosen.len()).filter(kept).flat_map(|i| planes.plane(i).iter().copied()).collect();
+            chosen = (0..chosen.len()).filter(kept).map(|i| chosen[i]).collect();
+        }
         let bonds = reading.bonds();
         let of = |list: &[Option<usize>]| chosen.iter().map(|(i, _)| list[*i]).collect();
         let facts = |&(i, _): &(usize, usize)| {

@@ -127,3 +127,41 @@ fn a_task_can_be_cut_and_keeps_masks_and_bonds_together() {
     assert!(task.has_groups() && !task.leaks(&folds).is_empty());
     assert!(task.leaks(&task.divide(&options(false)).unwrap()).is_empty());
 }
+
+/// An image that goes away between the reading of all and the decoding of the chosen.
+#[test]
+fn an_image_that_is_gone_when_it_is_decoded_is_an_error_without_its_name_or_counted() {
+    let make = || {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rows = vec!["file,finding,patient_id".to_string()];
+        for k in 0..6u32 {
+            crate::data::decode::tests::gray(40 + k, 40).save(dir.path().join(format!("sn-{k}.png"))).unwrap();
+            rows.push(format!("sn-{k}.png,{},{k}", ["No Finding", "Mass"][k as usize % 2]));
+        }
+        std::fs::write(dir.path().join("metadata.csv"), rows.join("\n")).unwrap();
+        dir
+    };
+    let task = |dir: &std::path::Path, skip_bad: bool| {
+        let o = TaskOptions { quiet: true, skip_bad, ..TaskOptions::new(16) };
+        Task::labelled(&[dir.to_path_buf()], &o, |data| {
+            std::fs::remove_file(dir.join("sn-2.png")).unwrap();
+            let items = (0..data.records.len()).map(|i| (i, i % 2)).collect();
+            let classes = ["normal", "mass"].map(String::from).to_vec();
+            Ok(crate::data::labels::Labelled { classes, items, dropped: Default::default() })
+        })
+    };
+    let dir = make();
+    let e = task(dir.path(), false).unwrap_err();
+    assert_eq!(e.exit_code(), 5);
+    let text = e.to_string();
+    assert!(text.contains("img-") && !text.contains("sn-2") && text.contains("--skip-bad"), "{text}");
+    let dir = make();
+    let left = task(dir.path(), true).unwrap();
+    assert_eq!((left.len(), left.images.len(), left.planes.len()), (5, 5, 5 * 16 * 16));
+    assert_eq!(left.labels, [0, 1, 1, 0, 1]);
+    assert!(left.planes.iter().all(|v| v.is_finite()));
+    let dropped: Vec<_> = left.dropped.iter().map(|d| (d.reason.as_str(), d.rows)).collect();
+    assert_eq!(dropped, [("image cannot be used", 1)]);
+    // The bonds go by the images that are left.
+    assert_eq!((left.bonds.names.len(), left.bonds.patients.len()), (5, 5));
+}

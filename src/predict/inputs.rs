@@ -1,6 +1,6 @@
 //! Which image files are meant: files as named, folders with all that is in and below them.
 
-use crate::data::table::is_image_extension;
+use crate::data::decode::has_image_name;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ fn walk(dir: &Path, all: &mut Vec<PathBuf>) -> Result<()> {
         let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
         if is_dir {
             walk(&path, all)?;
-        } else if path.extension().and_then(|e| e.to_str()).is_some_and(is_image_extension) {
+        } else if has_image_name(&path) {
             all.push(path);
         }
     }
@@ -54,14 +54,14 @@ mod tests {
     fn folders_are_walked_in_order_and_other_files_left_out() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("b/c")).unwrap();
-        for name in ["z.PNG", "a.jpg", "b/2.jpeg", "b/c/1.png", "notes.txt", "b/table.csv"] {
+        for name in ["z.PNG", "a.jpg", "b/2.jpeg", "b/c/1.png", "c.DCM", "b/c/3.dcm", "notes.txt", "b/table.csv"] {
             std::fs::write(dir.path().join(name), b"x").unwrap();
         }
         #[cfg(unix)]
         std::os::unix::fs::symlink(dir.path(), dir.path().join("b/circle")).unwrap();
         let found = images(&[dir.path().join("notes.txt"), dir.path().to_path_buf()]).unwrap();
         let names: Vec<_> = found.iter().map(|p| p.strip_prefix(dir.path()).unwrap().display().to_string()).collect();
-        assert_eq!(names, ["notes.txt", "a.jpg", "b/2.jpeg", "b/c/1.png", "z.PNG"]);
+        assert_eq!(names, ["notes.txt", "a.jpg", "b/2.jpeg", "b/c/1.png", "b/c/3.dcm", "c.DCM", "z.PNG"]);
         assert_eq!(images(&[dir.path().join("gone.png")]).unwrap_err().exit_code(), 2);
         std::fs::create_dir(dir.path().join("empty")).unwrap();
         assert_eq!(images(&[dir.path().join("empty")]).unwrap_err().exit_code(), 5);

@@ -77,7 +77,7 @@ impl Source {
         interrupt::install();
         // A machine without a place for caches decodes each time.
         let dir = if self.no_cache { None } else { cache::root().ok().map(|root| root.join("audit")) };
-        let options = OpenOptions { allow_missing: self.skip_bad };
+        let options = OpenOptions { allow_missing: self.skip_bad, hash_names: !self.show_names };
         let data = radiograd::data::table::Dataset::open_all(&self.paths, &options)?;
         let bar = Mutex::new(Progress::new("reading", data.records.len() as u64, "images", self.quiet));
         let advance = |n: u64| bar.lock().unwrap_or_else(PoisonError::into_inner).advance(n, "");

@@ -345,7 +345,8 @@ fn synthetic_sources_and_masks() {
     std::fs::remove_file(d.join("masks/b.png")).unwrap();
     let e = open(d, "synthetic.toml").unwrap_err();
     assert!(e.exit_code() == 5 && e.to_string().contains("1 masks are not there (first: masks/b.png)"), "{e}");
-    let left = Dataset::open(&d.join("m.toml"), &OpenOptions { allow_missing: true }).unwrap();
+    let left =
+        Dataset::open(&d.join("m.toml"), &OpenOptions { allow_missing: true, ..OpenOptions::default() }).unwrap();
     assert_eq!((left.records.len(), left.records[1].mask.as_ref()), (2, None));
     assert_eq!(left.notes, ["1 masks are not there: these images have none"]);
 }

@@ -44,7 +44,7 @@ impl Cohort {
     }
 
     fn from_files(o: &Options, path: &std::path::Path) -> Result<Cohort> {
-        let data = Dataset::open(path, &OpenOptions { allow_missing: o.skip_bad })?;
+        let data = Dataset::open(path, &OpenOptions { allow_missing: o.skip_bad, ..OpenOptions::default() })?;
         let draw = if o.smoke {
             DetlOptions { pretrain: o.source, normal: 40, pneumonia: 40, other: 36, seed: o.seed }
         } else {

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Log {
     file: File,
     path: PathBuf,
+    /// Bytes of its whole lines.
+    length: u64,
 }
 
 /// A line.
@@ -40,10 +42,11 @@ impl Log {
             file.set_len(whole as u64).map_err(Error::io(path, "cannot cut its torn last line"))?;
         }
         file.seek(SeekFrom::Start(whole as u64)).map_err(Error::io(path, "cannot read"))?;
-        Ok(Log { file, path: path.into() })
+        Ok(Log { file, path: path.into(), length: whole as u64 })
     }
 
-    /// Appends a line and gives it to the system.
+    /// Appends a line and gives it to the system. Of one that a full disk does not take nothing is left: lines that come when
+    /// there is space again are no tail of it.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -51,7 +54,13 @@ impl Log {
         let line = Line { time: clock::now(), event, label, content };
         let mut text = serde_json::to_string(&line).map_err(|e| Error::Internal(format!("events.jsonl: {e}")))?;
         text.push('\n');
-        self.file.write_all(text.as_bytes()).map_err(Error::io(&self.path, "cannot write"))
+        if let Err(e) = self.file.write_all(text.as_bytes()) {
+            // Should this fail, too, the next opening cuts a torn last line.
+            _ = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
+            return Err(Error::io(&self.path, "cannot write")(e));
+        }
+        self.length += text.len() as u64;
+        Ok(())
     }
 }
 

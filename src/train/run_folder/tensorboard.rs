@@ -19,6 +19,8 @@ const PREFIX: &str = "events.out.tfevents.";
 pub(super) struct EventFile {
     file: File,
     path: PathBuf,
+    /// Bytes of its whole records.
+    length: u64,
 }
 
 impl EventFile {
@@ -40,10 +42,14 @@ impl EventFile {
         let path = dir.join(format!("{PREFIX}{latest:010}.radiograd.{there:04}"));
         let made = OpenOptions::new().append(true).create_new(true).open(&path);
         let file = made.map_err(Error::io(&path, "cannot create"))?;
-        let mut events = EventFile { file, path };
-        events.write(&version(clock::seconds()))?;
-        // Into a first file too: TensorBoard's slow loader takes no notice of the first one that it sees.
-        events.write(&restart(clock::seconds(), first))?;
+        let mut events = EventFile { file, path, length: 0 };
+        // The restart into a first file, too: TensorBoard's slow loader takes no notice of the first one that it sees.
+        let head = [version(clock::seconds()), restart(clock::seconds(), first)];
+        if let Err(e) = head.iter().try_for_each(|event| events.write(event)) {
+            // A file without its head is none.
+            _ = std::fs::remove_file(&events.path);
+            return Err(e);
+        }
         Ok(events)
     }
 
@@ -57,7 +63,14 @@ impl EventFile {
 
     fn write(&mut self, event: &[u8]) -> Result<()> {
         // In one piece, and at once: a program that is killed tears at most its last record, which readers leave out.
-        self.file.write_all(&record(event)).map_err(Error::io(&self.path, "cannot write"))
+        let record = record(event);
+        if let Err(e) = self.file.write_all(&record) {
+            // On a full disk: what is written when there is space again must not follow a torn record.
+            _ = self.file.set_len(self.length);
+            return Err(Error::io(&self.path, "cannot write")(e));
+        }
+        self.length += record.len() as u64;
+        Ok(())
     }
 }
 
