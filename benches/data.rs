@@ -204,8 +204,13 @@ fn loading_and_training(gpu: &Gpu, rows: &mut Rows) -> Result<()> {
     let network = Network::named("detl12")?;
     let samples = Samples { data: &planes.data, mirrored: None, shape: [1, side, side], items: &items };
     let nothing = Samples { items: &[], ..samples };
-    let options =
-        FitOptions { epochs, batch: 16, augment: Some(AugmentOptions::DETL), quiet: true, ..FitOptions::default() };
+    let options = FitOptions {
+        epochs,
+        batch: 16,
+        augment: Some(AugmentOptions::DETL),
+        talk: radiograd::Talk::Quiet,
+        ..FitOptions::default()
+    };
     let classes = phantom::CLASSES.len();
     let start = network.init(side, classes, 1);
     let one = fit(gpu, &network, &start, classes, (&samples, &nothing), &options)?;

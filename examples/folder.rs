@@ -3,7 +3,7 @@
 use radiograd::data::{audit::gate, division, labels::LabelMap};
 use radiograd::eval::assessment::{AssessOptions, Assessment};
 use radiograd::experiment::{Cell, Run, RunOptions, Synthetic, Task, TaskOptions, train::Context};
-use radiograd::{Gpu, Result};
+use radiograd::{Gpu, Result, Talk};
 use std::path::Path;
 
 fn main() -> Result<()> {
@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let cell = Cell { epochs: 3, glorot: true, ..Cell::new("first", "gaowang") };
     let folds = task.divide(&division::Options::holdout(1))?; // by patient and duplicates
     gate(&task.leaks(&folds), None)?; // nothing crosses from one part into another
-    let context = Context { gpu: &gpu, cache: None, start: None, quiet: false };
+    let context = Context { gpu: &gpu, cache: None, start: None, talk: Talk::Normal };
     let digests = [task.digest(), division::digest(&folds)];
     let out = RunOptions::new(Path::new("out/folder"), [&digests[0], &digests[1]]); // goes on where it was stopped
     let outcome = Run { context, cell: &cell, task: &task, folds: &folds }.run(&out)?;

@@ -213,7 +213,7 @@ fn trainings_that_cannot_be() {
     let good: Vec<(usize, usize)> = (0..128).map(|i| (i % 2, i % 2)).collect();
     let attempt = |items: &[(usize, usize)], batch: usize| {
         let part = |items| Samples { data: &data, mirrored: None, shape: [1, 64, 64], items };
-        let options = FitOptions { batch, epochs: 1, quiet: true, ..FitOptions::default() };
+        let options = FitOptions { batch, epochs: 1, talk: radiograd::Talk::Quiet, ..FitOptions::default() };
         fit(&small, &net, &params, 2, (&part(items), &part(&good[..2])), &options)
     };
     let refused = |items: &[(usize, usize)], batch: usize, code: u8, parts: &[&str]| {

@@ -73,7 +73,7 @@ fn a_head_trains() {
         batch: 4,
         trainable: frozen(),
         normalize,
-        quiet: true,
+        talk: radiograd::Talk::Quiet,
         ..FitOptions::default()
     };
     let parts = (&of(&items), &of(&items));
@@ -90,7 +90,12 @@ fn a_head_trains() {
     }
     assert_eq!((still, moved), (53 + 53 * 4, 4), "53 filters and 53 batch norms of four rows each are frozen");
     // The same head on features that were computed once.
-    let options = FeatureOptions { batch: 4, normalize: Normalize::CENTERED, quiet: true, ..FeatureOptions::default() };
+    let options = FeatureOptions {
+        batch: 4,
+        normalize: Normalize::CENTERED,
+        talk: radiograd::Talk::Quiet,
+        ..FeatureOptions::default()
+    };
     let rows = features(plain(), &network, &start, &of(&items), &options).unwrap_or_else(|e| panic!("{e}"));
     let parts = (&rows.samples(&items), &rows.samples(&items));
     let on = fit(plain(), &network.head_only(), &start, CLASSES, parts, &given(Normalize::NONE))

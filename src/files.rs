@@ -1,8 +1,27 @@
 //! Writing files so that nobody ever sees half of one: a temporary name in the same folder, then a rename.
 
 use crate::error::{Error, Result};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The files that were told, where they are told.
+static TOLD: Mutex<Option<BTreeSet<PathBuf>>> = Mutex::new(None);
+
+/// From now on each file that is written is told on standard error, once. For programs (`--verbose`), not for libraries.
+pub fn tell_written() {
+    TOLD.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
+}
+
+/// Tells a file that is there now, if files are told and this one was not yet.
+pub(crate) fn written(path: &Path) {
+    if let Some(told) = TOLD.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        && told.insert(path.to_path_buf())
+    {
+        eprintln!("wrote {}", path.display());
+    }
+}
 
 /// Writes `bytes` to `path` atomically: a temporary file in the same folder is written, flushed to disk and renamed.
 ///
@@ -38,6 +57,7 @@ fn rename(tmp: tempfile::NamedTempFile, path: &Path) -> Result<()> {
         action: "cannot rename into place",
         source: e.error,
     })?;
+    written(path);
     Ok(())
 }
 

@@ -59,6 +59,7 @@ pub mod plan;
 pub mod predict;
 pub mod report;
 pub mod selftest;
+pub mod talk;
 pub mod train;
 pub mod weights;
 
@@ -66,3 +67,4 @@ pub use error::{Error, Result};
 pub use gpu::{Gpu, GpuOptions, Storage};
 pub use graph::{Graph, Shape, Tensor};
 pub use plan::{Feed, Plan, PlanSpec, Weights};
+pub use talk::Talk;

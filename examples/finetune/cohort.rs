@@ -97,7 +97,7 @@ fn from_files(o: &Options, path: &Path, side: usize) -> Result<Loaded> {
     let cache = (!o.no_cache).then(cache::root).transpose()?.map(|r| r.join("planes"));
     let load = LoadOptions {
         cache_dir: cache.as_deref(),
-        progress: !o.quiet,
+        progress: o.talk.talk().has_bars(),
         cancel: Some(interrupt::flag()),
         ..Default::default()
     };

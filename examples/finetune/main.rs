@@ -11,6 +11,7 @@ mod row;
 use clap::Parser;
 use cohort::Cohort;
 use options::Options;
+use radiograd::Talk;
 use radiograd::data::cache;
 use radiograd::explain::{CamOptions, GradCam};
 use radiograd::files::write_atomic;
@@ -129,7 +130,7 @@ fn one(o: &Options, gpu: &Gpu, network: Network, cohort: &Cohort) -> Result<Row>
         normalize: scaling.split().0,
         seed: o.seed,
         label: network.name.into(),
-        quiet: o.quiet || o.smoke,
+        talk: if o.smoke { Talk::Quiet } else { o.talk.talk() },
         checkpoint: (!o.smoke || o.resume)
             .then(|| CheckpointOptions { resume: o.resume, ..CheckpointOptions::resuming(checkpoint) }),
         ..FitOptions::default()
@@ -196,7 +197,7 @@ fn on_features(
         augment: AUGMENT,
         seed: o.seed,
         cache: root.as_deref(),
-        quiet: given.quiet,
+        talk: given.talk,
     };
     // Validation images are seen as they are.
     let train = features(gpu, network, params, &cohort.samples(&cohort.train), &options)?;

@@ -4,6 +4,7 @@ use radiograd::data::{cache, phantom};
 use radiograd::gpu::{AdapterChoice, GpuOptions};
 use radiograd::models::{Head, Network, Pooling};
 use radiograd::papers::detl::parse_size;
+use radiograd::talk::TalkArguments;
 use radiograd::train::MicroBatch;
 use radiograd::{Error, Graph, Result, Shape};
 use std::path::PathBuf;
@@ -101,9 +102,9 @@ pub struct Options {
     /// Memory that a plan may use, as in 512M or 2G.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// No progress.
-    #[arg(short, long)]
-    pub quiet: bool,
+    /// How much is said.
+    #[command(flatten)]
+    pub talk: TalkArguments,
 }
 
 impl Options {

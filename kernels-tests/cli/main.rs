@@ -13,6 +13,7 @@ mod predict;
 mod summary;
 mod synthesize;
 mod train;
+mod verbose;
 
 use radiograd::models::Network;
 use radiograd::weights::{self, Card, Scaling};

@@ -110,7 +110,7 @@ fn a_replaced_head_is_in_the_file() {
         epochs: 2,
         batch: 2,
         trainable: Trainable::Except(network.base_parameters(16)),
-        quiet: true,
+        talk: radiograd::Talk::Quiet,
         ..FitOptions::default()
     };
     let start = network.init(16, 3, 3);

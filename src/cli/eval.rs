@@ -10,9 +10,11 @@ use radiograd::eval::regression::Regression;
 use radiograd::files::write_atomic;
 use radiograd::report::chart::confusion;
 use radiograd::report::curves::{reliability, roc, roc_curves};
+use radiograd::talk::TalkArguments;
 use radiograd::{Error, Result};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Figures of predictions, each with an interval and the name of its method: classification report, confusion matrix, rates,
 /// ROC and precision-recall areas, calibration, what being right depends on.
@@ -42,6 +44,8 @@ pub struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    talk: TalkArguments,
 }
 
 /// How figures get their intervals.
@@ -105,13 +109,14 @@ pub fn read(path: &Path) -> Result<Predictions> {
 }
 
 pub fn run(a: &Arguments) -> Result<()> {
-    let options = a.intervals.options()?;
+    let (options, talk) = (a.intervals.options()?, a.talk.talk());
     // What cannot be is said before anything is computed.
     let formula = a.formula.as_deref().map(Formula::parse).transpose()?;
     let table = a.covariates.as_deref().map(Covariates::read).transpose()?;
     let mut sets: Vec<(String, Predictions)> = Vec::new();
     for path in &a.runs {
         let (name, read) = (path.display().to_string(), read(path)?);
+        talk.detail(|| format!("{name}: {} predictions of {} classes", read.rows.len(), read.classes.len()));
         match sets.last_mut().filter(|_| a.pool) {
             Some((names, all)) => {
                 pool(all, read).map_err(|e| Error::format(path, format!("cannot be pooled: {e}")))?;
@@ -123,7 +128,10 @@ pub fn run(a: &Arguments) -> Result<()> {
     let mut texts = Vec::new();
     let mut found = Vec::new();
     for (i, (name, all)) in sets.iter().enumerate() {
+        let start = Instant::now();
         let mut assessment = Assessment::of(all, &options)?;
+        let seconds = start.elapsed().as_secs_f64();
+        talk.detail(|| format!("{name}: assessed with {} resamples in {seconds:.1} s", options.bootstrap));
         if let (Some(table), Some(formula)) = (&table, &formula) {
             assessment.regression = Some(Regression::of(all, table, formula, options.level)?);
         }

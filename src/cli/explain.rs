@@ -6,6 +6,7 @@ use clap::Args;
 use radiograd::explain::CamMethod;
 use radiograd::predict::{self, ExplainOptions, ExplainTable, Masks, Model, Naming, RunOptions, TableFormat, Target};
 use radiograd::report::text::percent;
+use radiograd::talk::TalkArguments;
 use radiograd::train::interrupt;
 use radiograd::{Gpu, Result};
 use std::path::PathBuf;
@@ -65,13 +66,12 @@ pub struct Arguments {
     model: ModelArguments,
     #[command(flatten)]
     device: DeviceArguments,
-    /// No progress.
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    talk: TalkArguments,
 }
 
 pub fn run(a: &Arguments) -> Result<()> {
-    let device = a.device.options()?;
+    let (device, talk) = (a.device.options()?, a.talk.talk());
     let method = CamMethod::named(&a.method)?;
     let model = Model::open(&a.weights, &a.model.options())?;
     let target = match a.class.as_str() {
@@ -82,7 +82,7 @@ pub fn run(a: &Arguments) -> Result<()> {
     let masks = a.mask_dir.as_deref().map(|dir| Masks::open(dir, &files)).transpose()?;
     let naming = Naming::new(&a.images, files.len(), a.show_names);
     let options = ExplainOptions {
-        run: RunOptions { batch: a.batch, skip_bad: a.skip_bad, quiet: a.quiet },
+        run: RunOptions { batch: a.batch, skip_bad: a.skip_bad, talk },
         method,
         layer: a.layer.as_deref(),
         target,
@@ -96,15 +96,15 @@ pub fn run(a: &Arguments) -> Result<()> {
     let mut table = ExplainTable::create(format, &model, &options)?;
     interrupt::install();
     let gpu = Gpu::with(&device)?;
+    gpu.introduce(talk);
     let all = predict::explain(&gpu, &model, &files, &options, |explained| table.add(explained))?;
-    if !a.quiet {
-        let (n, dir) = (all.outcome.predicted, a.out.display());
-        let plural = if n == 1 { "" } else { "s" };
-        eprintln!("{n} panel{plural} in {dir}, empty maps: {}", all.empty);
-        if let Some(u) = all.uniform {
-            let (border, corners) = (percent(u.border), percent(u.corners));
-            eprintln!("a map without any preference has {border} of its heat at the border, {corners} in the corners");
-        }
+    let (n, dir) = (all.outcome.predicted, a.out.display());
+    let plural = if n == 1 { "" } else { "s" };
+    talk.say(format_args!("{n} panel{plural} in {dir}, empty maps: {}", all.empty));
+    if let Some(u) = all.uniform {
+        let (border, corners) = (percent(u.border), percent(u.corners));
+        let words = "a map without any preference has";
+        talk.say(format_args!("{words} {border} of its heat at the border, {corners} in the corners"));
     }
     table.finish(&all)
 }

@@ -4,6 +4,7 @@ use super::{DeviceArguments, positive};
 use clap::{Args, ValueEnum};
 use radiograd::models::{Grey, Preprocess};
 use radiograd::predict::{self, Cascade, HeatMaps, Model, ModelOptions, Naming, RunOptions, Table, TableFormat};
+use radiograd::talk::TalkArguments;
 use radiograd::train::interrupt;
 use radiograd::{Gpu, Result, Storage};
 use std::path::PathBuf;
@@ -58,9 +59,8 @@ pub struct Arguments {
     f16: bool,
     #[command(flatten)]
     device: DeviceArguments,
-    /// No progress.
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    talk: TalkArguments,
 }
 
 /// What the user says of a weights file that does not say it itself.
@@ -121,7 +121,7 @@ enum PreprocessName {
 }
 
 pub fn run(a: &Arguments) -> Result<()> {
-    let device = a.device.options()?;
+    let (device, talk) = (a.device.options()?, a.talk.talk());
     let cascade = Cascade::open(Model::open(&a.weights, &a.model.options())?, &a.then)?;
     let files = predict::images(&a.images)?;
     let format = if a.json { TableFormat::Json } else { TableFormat::Csv };
@@ -131,13 +131,11 @@ pub fn run(a: &Arguments) -> Result<()> {
     let mut heat = heat.transpose()?;
     interrupt::install();
     let gpu = Gpu::with(&device)?.with_storage(Storage::f16(a.f16))?;
-    let run = RunOptions { batch: a.batch, skip_bad: a.skip_bad, quiet: a.quiet };
+    gpu.introduce(talk);
+    let run = RunOptions { batch: a.batch, skip_bad: a.skip_bad, talk };
     let outcome = cascade.run(&gpu, &files, &run, heat.as_mut(), |verdict| table.add_verdict(verdict))?;
     if let Some(heat) = heat {
-        let page = heat.finish(&outcome)?;
-        if !a.quiet {
-            eprintln!("{}", page.display());
-        }
+        talk.say(heat.finish(&outcome)?.display());
     }
     table.finish(&outcome)
 }

@@ -1,6 +1,7 @@
 //! `radiograd selftest`.
 
 use clap::Args;
+use radiograd::Talk;
 use radiograd::gpu::AdapterChoice;
 use radiograd::train::progress::Progress;
 use radiograd::{Error, Gpu, GpuOptions, Result, selftest};
@@ -31,7 +32,11 @@ pub fn run(a: Arguments) -> Result<()> {
     eprintln!("{}, shader modules {}", gpu.describe(), if unchecked { "unchecked" } else { "checked" });
     let mut progress = None;
     let results = selftest::run(&gpu, filter, |_, total, name| {
-        progress.get_or_insert_with(|| Progress::new("selftest", total as u64, "cases", json)).advance(1, name);
+        progress
+            .get_or_insert_with(|| {
+                Progress::new("selftest", total as u64, "cases", if json { Talk::Quiet } else { Talk::Normal })
+            })
+            .advance(1, name);
     })?;
     if let Some(p) = progress {
         p.finish();

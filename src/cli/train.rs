@@ -5,6 +5,7 @@ use clap::Args;
 use radiograd::data::cache;
 use radiograd::experiment::{Program, Settings};
 use radiograd::papers::program::shard;
+use radiograd::talk::TalkArguments;
 use radiograd::train::{RunFolder, interrupt};
 use radiograd::{Error, Gpu, Result, Storage};
 use std::path::{Path, PathBuf};
@@ -61,9 +62,8 @@ struct Work {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
-    /// No progress.
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    talk: TalkArguments,
     #[command(flatten)]
     device: DeviceArguments,
 }
@@ -90,8 +90,10 @@ fn go(settings: &Settings, grid: &[(String, Vec<String>)], out: &Path, work: &Wo
     // What is wrong with the request is said before a device is opened.
     settings.cell()?;
     settings.division()?;
+    let talk = work.talk.talk();
     interrupt::install();
     let gpu = Gpu::with(&work.device.options()?)?.with_storage(storage)?;
+    gpu.introduce(talk);
     let program = Program {
         gpu: &gpu,
         settings,
@@ -100,7 +102,7 @@ fn go(settings: &Settings, grid: &[(String, Vec<String>)], out: &Path, work: &Wo
         shard: work.shard,
         cache: (!work.no_cache).then(cache::root).transpose()?,
         show_names: work.show_names,
-        quiet: work.quiet,
+        talk,
     };
     let report = program.run()?;
     eprintln!("{}", out.join("report.html").display());

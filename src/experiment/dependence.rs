@@ -55,7 +55,7 @@ mod tests {
 
     /// Images of which every third is wrong, with these ages and sexes.
     fn data(age: fn(usize) -> Option<f64>, sex: fn(usize) -> Option<&'static str>) -> (Task, Predictions) {
-        let options = TaskOptions { quiet: true, ..TaskOptions::new(32) };
+        let options = TaskOptions { talk: crate::Talk::Quiet, ..TaskOptions::new(32) };
         let mut task = Task::synthetic(&Synthetic::plain(24), &options).unwrap();
         for (i, f) in task.images.iter_mut().enumerate() {
             (f.age, f.sex) = (age(i), sex(i).map(String::from));

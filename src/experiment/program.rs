@@ -13,6 +13,7 @@ use crate::data::division::{self, Parts};
 use crate::data::fold_file::{self, FoldFile, FoldImage};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::talk::Talk;
 use crate::train::{RunFolder, RunStatus};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -34,8 +35,8 @@ pub struct Program<'a> {
     pub cache: Option<PathBuf>,
     /// Files' own names in tables.
     pub show_names: bool,
-    /// No progress.
-    pub quiet: bool,
+    /// How much is said.
+    pub talk: Talk,
 }
 
 /// The images with their division.
@@ -161,7 +162,7 @@ impl Program<'_> {
         grid: bool,
     ) -> Result<CellResult> {
         let task = &data.task;
-        let context = Context { gpu: self.gpu, cache: self.cache.as_deref(), start: None, quiet: self.quiet };
+        let context = Context { gpu: self.gpu, cache: self.cache.as_deref(), start: None, talk: self.talk };
         let images = task.digest();
         let options = RunOptions {
             shard: self.shard.filter(|_| !grid),
@@ -196,7 +197,7 @@ impl Program<'_> {
             skip_bad: s.skip_bad.unwrap_or(false),
             cache: self.cache.clone(),
             show_names: self.show_names,
-            quiet: self.quiet,
+            talk: self.talk,
             ..TaskOptions::new(side)
         };
         let (how, by) = s.division()?;
@@ -215,10 +216,8 @@ impl Program<'_> {
                 (task, folds, how.method.name().to_string())
             }
         };
-        if !self.quiet {
-            eprintln!("{}", task.describe());
-            task.dropped.iter().for_each(|d| eprintln!("left out: {} x {}", d.rows, d.reason));
-        }
+        self.talk.say(task.describe());
+        task.dropped.iter().for_each(|d| self.talk.say(format_args!("left out: {} x {}", d.rows, d.reason)));
         let found = task.leaks(&folds);
         let allowed = gate(&found, s.allow_leak.as_deref())?;
         let allowed = allowed.filter(|_| !found.is_empty());

@@ -242,10 +242,9 @@ impl Run<'_> {
         if o.checkpoints && checkpoint.exists() {
             std::fs::remove_file(&checkpoint).map_err(Error::io(&checkpoint, "cannot remove"))?;
         }
-        if !self.context.quiet {
-            let m = &record.metrics;
-            eprintln!("{label}: test accuracy {:.1} % of {} images", 100.0 * m.accuracy, m.images);
-        }
+        let m = &record.metrics;
+        let accuracy = 100.0 * m.accuracy;
+        self.context.talk.say(format_args!("{label}: test accuracy {accuracy:.1} % of {} images", m.images));
         Ok((record, predictions))
     }
 

@@ -15,6 +15,7 @@ use crate::data::table::{Dataset, OpenOptions};
 use crate::error::{Error, Result};
 use crate::eval::{CrossTable, Dropped};
 use crate::files::hex;
+use crate::talk::Talk;
 use crate::train::interrupt;
 use crate::train::progress::Progress;
 use crate::train::{Samples, hashed};
@@ -67,8 +68,8 @@ pub struct TaskOptions {
     pub cache: Option<PathBuf>,
     /// Files' own names in reports.
     pub show_names: bool,
-    /// No progress.
-    pub quiet: bool,
+    /// How much is said.
+    pub talk: Talk,
 }
 
 impl TaskOptions {
@@ -82,7 +83,7 @@ impl TaskOptions {
             skip_bad: false,
             cache: None,
             show_names: false,
-            quiet: false,
+            talk: Talk::default(),
         }
     }
 }
@@ -240,13 +241,18 @@ impl Task {
         let load = LoadOptions {
             skip_bad: o.skip_bad,
             cache_dir: dir.as_deref(),
-            progress: !o.quiet,
+            progress: o.talk.has_bars(),
             names: Some(&names),
             cancel: Some(interrupt::flag()),
             preprocessing: o.preprocessing,
             ..Default::default()
         };
         let mut planes = load_planes(&reading.data.root, &files, o.side, &load)?;
+        if let Some(dir) = &dir {
+            let (had, all) = (planes.from_cache, files.len());
+            let repaired = if planes.repaired > 0 { format!(", {} damaged", planes.repaired) } else { String::new() };
+            o.talk.detail(|| format!("planes: {had} of {all} from the cache {}{repaired}", dir.display()));
+        }
         // Gone, or overwritten, since all were read a moment ago.
         let gone: HashSet<usize> = planes.bad.iter().map(|b| b.0).collect();
         if !gone.is_empty() {
@@ -504,10 +510,15 @@ fn given(paths: &[PathBuf]) -> String {
 }
 
 fn read(paths: &[PathBuf], data: Dataset, o: &TaskOptions) -> Result<Reading> {
-    let bar = Mutex::new(Progress::new("reading", data.records.len() as u64, "images", o.quiet));
+    let bar = Mutex::new(Progress::new("reading", data.records.len() as u64, "images", o.talk));
     let advance = |n: u64| bar.lock().unwrap_or_else(PoisonError::into_inner).advance(n, "");
     let dir: Option<PathBuf> = o.cache.as_ref().map(|root| Path::join(root, "audit"));
-    let options = ReadOptions { cache_dir: dir.as_deref(), progress: Some(&advance), cancel: Some(interrupt::flag()) };
+    let options = ReadOptions {
+        cache_dir: dir.as_deref(),
+        progress: Some(&advance),
+        cancel: Some(interrupt::flag()),
+        talk: o.talk,
+    };
     let reading = Reading::of(paths, data, &options, o.show_names);
     bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
     reading

@@ -24,7 +24,7 @@ fn task(letter: Option<Letter>, patients: usize) -> Task {
         letter,
         ..Synthetic::as_classes(patients, &["normal", "COVID-19"], [Some(0), None, None, Some(1)])
     };
-    Task::synthetic(&synthetic, &TaskOptions { quiet: true, ..TaskOptions::new(32) }).unwrap()
+    Task::synthetic(&synthetic, &TaskOptions { talk: crate::Talk::Quiet, ..TaskOptions::new(32) }).unwrap()
 }
 
 fn options(by_image: bool) -> Options {
@@ -34,7 +34,7 @@ fn options(by_image: bool) -> Options {
 fn panel(letter: Option<Letter>) -> Shortcuts {
     let (task, cell) = (task(letter, 240), cell(12));
     let folds = task.divide(&options(false)).unwrap();
-    let context = Context { gpu: gpu(), cache: None, start: None, quiet: true };
+    let context = Context { gpu: gpu(), cache: None, start: None, talk: crate::Talk::Quiet };
     let dir = tempfile::tempdir().unwrap();
     let o = RunOptions { checkpoints: false, weights: false, ..RunOptions::new(dir.path(), ["data", "folds"]) };
     let outcome = Run { context, cell: &cell, task: &task, folds: &folds }.run(&o).unwrap();
@@ -59,7 +59,7 @@ fn the_panel_catches_a_planted_letter_and_nothing_without_one() {
 fn a_fold_that_is_done_is_not_done_again_and_another_configuration_is_refused() {
     let (task, cell) = (task(None, 32), cell(1));
     let folds = task.divide(&options(false)).unwrap();
-    let context = Context { gpu: gpu(), cache: None, start: None, quiet: true };
+    let context = Context { gpu: gpu(), cache: None, start: None, talk: crate::Talk::Quiet };
     let dir = tempfile::tempdir().unwrap();
     let o = RunOptions::new(dir.path(), ["data", "folds"]);
     let first = Run { context, cell: &cell, task: &task, folds: &folds }.run(&o).unwrap();
@@ -142,7 +142,7 @@ fn an_image_that_is_gone_when_it_is_decoded_is_an_error_without_its_name_or_coun
         dir
     };
     let task = |dir: &std::path::Path, skip_bad: bool| {
-        let o = TaskOptions { quiet: true, skip_bad, ..TaskOptions::new(16) };
+        let o = TaskOptions { talk: crate::Talk::Quiet, skip_bad, ..TaskOptions::new(16) };
         Task::labelled(&[dir.to_path_buf()], &o, |data| {
             std::fs::remove_file(dir.join("sn-2.png")).unwrap();
             let items = (0..data.records.len()).map(|i| (i, i % 2)).collect();

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::gpu::Gpu;
 use crate::models::Network;
 use crate::nn::{ParamStore, Schedule};
+use crate::talk::Talk;
 use crate::train::{
     CheckpointOptions, FeatureOptions, Fit, FitOptions, Normalize, Observer, Predictor, Samples, augment_once,
     balanced, features, fit,
@@ -25,8 +26,8 @@ pub struct Context<'a> {
     pub cache: Option<&'a Path>,
     /// Weights that an earlier stage trained; those of equal name and shape are taken.
     pub start: Option<&'a ParamStore>,
-    /// No progress.
-    pub quiet: bool,
+    /// How much is said.
+    pub talk: Talk,
 }
 
 /// The network of a cell with its parameters and how its images are given.
@@ -174,7 +175,7 @@ fn once(context: &Context, cell: &Cell, task: &Task, planes: &[f32], parts: &Par
         normalize,
         seed: cell.seed,
         label: labels.label,
-        quiet: context.quiet,
+        talk: context.talk,
         checkpoint: labels.checkpoint.map(CheckpointOptions::resuming),
         observer: labels.observer,
         ..FitOptions::default()
@@ -251,7 +252,7 @@ fn on_features(
         normalize: options.normalize,
         seed: cell.seed,
         cache: context.cache,
-        quiet: context.quiet,
+        talk: context.talk,
         ..FeatureOptions::default()
     };
     // Validation and test images are seen as they are.

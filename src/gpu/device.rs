@@ -6,6 +6,7 @@ use super::pipelines::PipelineCache;
 use super::storage::Storage;
 use super::tuning::{self, Tuning};
 use crate::error::{Error, Result};
+use crate::talk::Talk;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -164,6 +165,15 @@ impl Gpu {
     pub fn describe(&self) -> String {
         let i = &self.info;
         format!("{} ({:?}, {:?}, {} {})", i.name, i.device_type, i.backend, i.driver, i.driver_info)
+    }
+
+    /// Says which adapter it is, what memory plans may use, and what compiled pipelines were found, where details are wanted.
+    pub fn introduce(&self, talk: Talk) {
+        talk.detail(|| format!("adapter: {}", self.describe()));
+        let budget = self.memory_budget.map_or_else(|| "as the driver gives".into(), crate::plan::bytes);
+        talk.detail(|| format!("memory for plans: {budget}"));
+        let kept = self.pipeline_cache.as_ref().map_or_else(|| "not kept here".into(), PipelineCache::describe);
+        talk.detail(|| format!("compiled pipelines: {kept}"));
     }
 
     /// Words of a buffer that one binding holds.

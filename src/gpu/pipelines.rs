@@ -17,6 +17,8 @@ pub(crate) struct PipelineCache {
     pub(crate) cache: wgpu::PipelineCache,
     path: PathBuf,
     adapter: String,
+    /// Bytes of pipelines that were found; `None`: no file that fits.
+    found: Option<usize>,
     /// Digest of what is in the file, or of what the cache holds when nothing was compiled.
     last: Mutex<[u8; 32]>,
 }
@@ -65,9 +67,17 @@ impl PipelineCache {
             let label = Some("radiograd");
             device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor { label, data, fallback: true })
         };
+        let found = data.map(<[u8]>::len);
         let here = data.map(<[u8]>::to_vec).or_else(|| cache.get_data()).unwrap_or_default();
         let last = Mutex::new(digest(&adapter, &here));
-        Some(PipelineCache { cache, path, adapter, last })
+        Some(PipelineCache { cache, path, adapter, found, last })
+    }
+
+    /// What was found, in words.
+    pub(crate) fn describe(&self) -> String {
+        let path = self.path.display();
+        self.found
+            .map_or_else(|| format!("none in {path}"), |n| format!("{} from {path}", crate::plan::bytes(n as u64)))
     }
 
     /// Writes what was compiled since, if the driver keeps anything of it; the bytes of the file.

@@ -13,6 +13,7 @@ use crate::experiment::train::{Context, Labels, train};
 use crate::experiment::{Cell, CellResult, Outcome, Run, RunOptions, Synthetic, Task, TaskOptions};
 use crate::gpu::Gpu;
 use crate::nn::ParamStore;
+use crate::talk::Talk;
 use crate::train::RunFolder;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -73,8 +74,8 @@ pub struct PaperOptions {
     pub no_shortcuts: bool,
     /// Of n shards of the folds, the one to do.
     pub shard: Option<(usize, usize)>,
-    /// No progress.
-    pub quiet: bool,
+    /// How much is said.
+    pub talk: Talk,
 }
 
 /// How a cell is divided and looked at.
@@ -178,15 +179,13 @@ impl Lab<'_> {
             skip_bad: o.skip_bad,
             cache: o.cache.clone(),
             show_names: o.show_names,
-            quiet: o.quiet,
+            talk: o.talk,
             ..TaskOptions::new(side)
         }
     }
 
     fn told(&self, task: Task) -> Task {
-        if !self.options.quiet {
-            eprintln!("{}", task.describe());
-        }
+        self.options.talk.say(task.describe());
         task
     }
 
@@ -197,7 +196,7 @@ impl Lab<'_> {
 
     /// What trainings share.
     pub fn context<'c>(&'c self, start: Option<&'c ParamStore>) -> Context<'c> {
-        Context { gpu: self.gpu, cache: self.options.cache.as_deref(), start, quiet: self.options.quiet }
+        Context { gpu: self.gpu, cache: self.options.cache.as_deref(), start, talk: self.options.talk }
     }
 
     /// Weights that a first stage trains, which no part of the task tests; it goes on from a checkpoint in the cell's folder.

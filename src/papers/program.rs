@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::experiment::Report;
 use crate::gpu::{AdapterChoice, Gpu, GpuOptions};
 use crate::papers::detl::parse_size;
+use crate::talk::TalkArguments;
 use crate::train::interrupt;
 use std::path::PathBuf;
 
@@ -54,9 +55,9 @@ pub struct Arguments {
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
-    /// No progress.
-    #[arg(short, long)]
-    pub quiet: bool,
+    /// How much is said.
+    #[command(flatten)]
+    pub talk: TalkArguments,
 }
 
 /// `i/n` of `--shard`.
@@ -88,13 +89,15 @@ impl Arguments {
             show_names: self.show_names,
             no_shortcuts: self.no_shortcuts,
             shard: self.shard,
-            quiet: self.quiet,
+            talk: self.talk.talk(),
         };
         let memory = self.memory.as_deref().map(parse_size).transpose()?;
         let adapter = AdapterChoice { name: self.adapter.clone() };
         interrupt::install();
         let device = GpuOptions { adapter, memory, cache: options.cache.clone(), ..GpuOptions::default() };
-        Ok((run(&Gpu::with(&device)?, paper.name, &options)?, out))
+        let gpu = Gpu::with(&device)?;
+        gpu.introduce(options.talk);
+        Ok((run(&gpu, paper.name, &options)?, out))
     }
 
     /// What a run prints on stdout: the table and what belongs to it, or JSON.

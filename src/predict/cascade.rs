@@ -143,6 +143,7 @@ impl Cascade {
             }
             stages.push(stage);
         }
+        stages.iter().zip(self.stage_names()).for_each(|(stage, name)| stage.tell(options.talk, &name));
         let chunk = chunk(&frames, batch, heat.is_some());
         let feed = Feed { files, frames: &frames, chunk, label: "predict", mask: None };
         let done = feed.run(options, |images| {

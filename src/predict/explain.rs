@@ -116,6 +116,7 @@ pub fn explain(
     if options.target == Target::Predicted {
         stage.plan_scores(gpu)?;
     }
+    stage.tell(options.run.talk, "explain");
     let frames = [model.frame()];
     let find = |path: &Path, side: usize| options.masks.map_or(Ok(None), |m| m.find(path, side));
     let mask: Option<&FindMask> = options.masks.is_some().then_some(&find);
@@ -246,7 +247,7 @@ mod tests {
             lungs: None,
         };
         let mut options = ExplainOptions {
-            run: RunOptions { batch: 1, skip_bad: false, quiet: true },
+            run: RunOptions { batch: 1, skip_bad: false, talk: crate::Talk::Quiet },
             method: CamMethod::GradCam,
             layer: None,
             target: Target::Predicted,

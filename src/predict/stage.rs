@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::explain::{CamOptions, Explanation, GradCam};
 use crate::gpu::Gpu;
 use crate::ops::CamMethod;
-use crate::plan::Weights;
+use crate::plan::{MemoryReport, Weights};
+use crate::talk::Talk;
 use crate::train::{Predictor, Samples};
 use std::rc::Rc;
 
@@ -78,6 +79,20 @@ impl<'m> Stage<'m> {
         };
         self.cam = Some(GradCam::new(gpu, &m.network, &self.weights, &options)?);
         Ok(())
+    }
+
+    /// Says how large the plans are, for a stage of this name.
+    pub fn tell(&self, talk: Talk, name: &str) {
+        let (network, batch) = (self.model.network.name, self.batch);
+        let say = |what: &str, memory: &MemoryReport| {
+            talk.detail(|| format!("{name}: {network}, {what}, batch {batch}: memory {memory}"));
+        };
+        if let Some(p) = &self.predictor {
+            say("scores", p.memory());
+        }
+        if let Some(cam) = &self.cam {
+            say("maps", cam.memory());
+        }
     }
 
     /// Scores of `images`, in order.

@@ -6,6 +6,7 @@ use crate::data::decode::decode;
 use crate::data::planes::{Preprocessing, read_image};
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::talk::Talk;
 use crate::train::progress::Progress;
 use crate::train::{argmax, interrupt};
 use rayon::prelude::*;
@@ -27,8 +28,8 @@ pub struct RunOptions {
     pub batch: usize,
     /// Damaged images are counted instead of being an error.
     pub skip_bad: bool,
-    /// No progress.
-    pub quiet: bool,
+    /// How much is said.
+    pub talk: Talk,
 }
 
 /// What came of it.
@@ -107,6 +108,7 @@ pub fn run(
     let frames = [model.frame()];
     let mut stage = Stage::new(gpu, model, batch, 0)?;
     stage.plan_scores(gpu)?;
+    stage.tell(options.talk, "predict");
     let feed = Feed { files, frames: &frames, chunk: chunk(&frames, batch, false), label: "predict", mask: None };
     feed.run(options, |images| {
         let all: Vec<&Image> = images.iter().collect();
@@ -132,7 +134,7 @@ impl Feed<'_> {
         let files = self.files;
         let start = Instant::now();
         let mut outcome = Outcome::default();
-        let mut progress = Progress::new(self.label, files.len() as u64, "images", options.quiet);
+        let mut progress = Progress::new(self.label, files.len() as u64, "images", options.talk);
         let done = std::thread::scope(|scope| {
             type Part<'a> = (usize, &'a [PathBuf], Vec<std::result::Result<Decoded, String>>);
             let (sender, receiver) = sync_channel::<Part>(1);

@@ -154,7 +154,7 @@ fn repeat(gpu: &Gpu, recipe: Recipe, at: &Spoiled, safe: SafePoint) -> Result<St
     let Recipe { train, options: o, .. } = recipe;
     let steps = train.items.len().div_ceil(o.batch);
     let (first, last) = (safe.epoch * steps + safe.step, at.epoch * steps + at.step);
-    if !o.quiet {
+    if !o.talk.is_quiet() {
         let n = last.saturating_sub(first);
         eprintln!("{}: the loss is not finite; {n} steps are repeated to find the layer", o.label);
     }

@@ -17,6 +17,7 @@ use crate::models::Network;
 use crate::nn::ParamStore;
 use crate::ops::{Augment, AugmentOptions, ScaledAugment, WARP};
 use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, forecast, largest_batch, with_largest_batch};
+use crate::talk::Talk;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
@@ -52,8 +53,8 @@ pub struct FeatureOptions<'a> {
     pub seed: u64,
     /// Root of the cache ([`crate::data::cache::root`]); none keeps nothing on disk.
     pub cache: Option<&'a Path>,
-    /// No progress.
-    pub quiet: bool,
+    /// How much is said.
+    pub talk: Talk,
 }
 
 impl Default for FeatureOptions<'_> {
@@ -68,7 +69,7 @@ impl Default for FeatureOptions<'_> {
             augment: AugmentOptions::default(),
             seed: 1,
             cache: None,
-            quiet: false,
+            talk: Talk::default(),
         }
     }
 }
@@ -186,11 +187,19 @@ pub fn features(
             }
         }
     }
+    if let Some(root) = options.cache {
+        let (all, dir) = (out.from_cache + missing.len(), root.join("features"));
+        let repaired = if out.repaired > 0 { format!(", {} damaged", out.repaired) } else { String::new() };
+        options
+            .talk
+            .detail(|| format!("features: {} of {all} from the cache {}{repaired}", out.from_cache, dir.display()));
+    }
     if !missing.is_empty() {
         let weights = Rc::new(base.upload(gpu)?);
         let spec = PlanSpec { outputs: vec![y], ..Default::default() };
         let plan =
             Plan::compile(gpu, &graph, &weights, &spec).map_err(|e| with_largest_batch(e, &target, batch, plan))?;
+        options.talk.detail(|| format!("features: memory {}", plan.memory()));
         let mut computing = Computing { gpu, plan, images, warp, samples, options, size };
         computing.all(&missing, packs.as_mut(), &mut out)?;
     }
@@ -236,7 +245,7 @@ struct Computing<'a, 'g> {
 impl Computing<'_, '_> {
     /// Computes `missing` batch by batch into `out`, and stores them as they come.
     fn all(&mut self, missing: &[Row], mut packs: Option<&mut Packs>, out: &mut Features) -> Result<()> {
-        let mut progress = Progress::new("features", missing.len() as u64, "images", self.options.quiet);
+        let mut progress = Progress::new("features", missing.len() as u64, "images", self.options.talk);
         // Rows up to `done` are in `out`, those up to `stored` on disk.
         let (mut done, mut stored, mut last) = (0, 0, Instant::now());
         let mut sizes = VecDeque::new();

@@ -16,7 +16,7 @@ fn pixels() -> Vec<f32> {
 }
 
 fn options(cache: Option<&Path>) -> FeatureOptions<'_> {
-    FeatureOptions { batch: 2, normalize: Normalize::CENTERED, cache, quiet: true, ..Default::default() }
+    FeatureOptions { batch: 2, normalize: Normalize::CENTERED, cache, talk: crate::Talk::Quiet, ..Default::default() }
 }
 
 /// Weights with running statistics that are not those of a fresh network.
@@ -166,7 +166,7 @@ fn a_head_on_cached_features_is_the_head_on_a_frozen_base() {
         batch: 3,
         trainable: Trainable::Matching(vec!["head.*".into()]),
         normalize,
-        quiet: true,
+        talk: crate::Talk::Quiet,
         ..Default::default()
     };
     let through = fit(gpu(), &network, &start, 3, (&images, &check), &given(Normalize::CENTERED)).unwrap();

@@ -167,10 +167,12 @@ fn run(
 
     if options.show_plan {
         eprintln!("{}", training.plan);
-    } else if !options.quiet {
+    } else if !options.talk.is_quiet() {
         eprintln!("{}: training memory {}", options.label, training.plan.memory());
     }
-    if split.count > 1 && !options.quiet {
+    let (dispatches, submits) = training.plan.size();
+    options.talk.detail(|| format!("{}: {dispatches} dispatches in {submits} submits a step", options.label));
+    if split.count > 1 && !options.talk.is_quiet() {
         let (label, Split { size, count }) = (&options.label, split);
         let norm = if training.batch_norm { "; batch norm normalises over these, not over the batch" } else { "" };
         eprintln!("{label}: a batch of {batch} is split into {count} micro batches of {size} images{norm}");
@@ -187,7 +189,7 @@ fn run(
         step_seconds: 0.0,
         data_seconds: 0.0,
     };
-    let progress = Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.quiet);
+    let progress = Progress::new(&options.label, (options.epochs * train.items.len()) as u64, "images", options.talk);
     let mut voice = Voice { progress, label: &options.label, observer: options.observer.as_deref() };
     let mut at = Place { epoch: 0, step: 0, tally: Tally::default(), seconds: 0.0 };
     let steps = train.items.len().div_ceil(batch);

@@ -24,7 +24,7 @@ fn options(micro_batch: MicroBatch) -> FitOptions {
         augment: Some(AugmentOptions { rotation_degrees: 10.0, shift: 0.1, mirror: true, ..Default::default() }),
         class_weights: Some(vec![0.5, 2.0, 1.25]),
         micro_batch,
-        quiet: true,
+        talk: crate::Talk::Quiet,
         ..Default::default()
     }
 }

@@ -17,7 +17,14 @@ fn pixels() -> Vec<f32> {
 }
 
 fn options(schedule: Schedule) -> FitOptions {
-    FitOptions { epochs: 5, batch: 3, optimizer: Optimizer::sgd(0.0), schedule, quiet: true, ..Default::default() }
+    FitOptions {
+        epochs: 5,
+        batch: 3,
+        optimizer: Optimizer::sgd(0.0),
+        schedule,
+        talk: crate::Talk::Quiet,
+        ..Default::default()
+    }
 }
 
 /// Seven images train, three steps an epoch; five are for validation.

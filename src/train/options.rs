@@ -8,6 +8,7 @@ use super::stopping::{EarlyStopping, Keep};
 use crate::error::{Error, Result};
 use crate::nn::{Optimizer, Schedule, Trainable};
 use crate::ops::{AugmentOptions, Smoothing};
+use crate::talk::Talk;
 use std::rc::Rc;
 
 /// What is made small. Figures of validation are always those of the plain loss, without smoothing and weights.
@@ -98,8 +99,8 @@ pub struct FitOptions {
     pub seed: u64,
     /// For progress: "stage 1".
     pub label: String,
-    /// No progress.
-    pub quiet: bool,
+    /// How much is said.
+    pub talk: Talk,
     /// Print every dispatch of the training plan.
     pub show_plan: bool,
     /// Checkpoints, and going on from one.
@@ -129,7 +130,7 @@ impl Default for FitOptions {
             normalize: Normalize::CENTERED,
             seed: 1,
             label: "training".into(),
-            quiet: false,
+            talk: Talk::default(),
             show_plan: false,
             checkpoint: None,
             stop_after: None,

@@ -48,7 +48,7 @@ fn options() -> FitOptions {
         batch: 4,
         optimizer: Optimizer::sgd(0.9),
         schedule: Schedule::Constant { lr: 0.05 },
-        quiet: true,
+        talk: crate::Talk::Quiet,
         ..Default::default()
     }
 }

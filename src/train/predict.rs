@@ -6,7 +6,7 @@ use crate::gpu::Gpu;
 use crate::graph::{Graph, Tensor, ValueId};
 use crate::models::Network;
 use crate::nn::Layers;
-use crate::plan::{Feed, Plan, PlanSpec, StepResult, Target, Weights, forecast, with_largest_batch};
+use crate::plan::{Feed, MemoryReport, Plan, PlanSpec, StepResult, Target, Weights, forecast, with_largest_batch};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -59,6 +59,11 @@ impl Predictor {
         let spec = PlanSpec { outputs: vec![y], ..Default::default() };
         let plan = Plan::compile(gpu, graph, weights, &spec)?;
         Ok(Predictor { plan, input: x.id, batch, row: y.shape().elements() / batch, normalize })
+    }
+
+    /// What memory the plan takes.
+    pub fn memory(&self) -> &MemoryReport {
+        self.plan.memory()
     }
 
     /// Logits of every item, in order: `[n][classes]`.

@@ -1,7 +1,7 @@
 //! Progress of long work: a bar on a terminal, plain lines otherwise; always on stderr, results are stdout's.
 
+use crate::talk::Talk;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// Progress over a known number of things: images, files, cases.
@@ -15,13 +15,13 @@ pub struct Progress {
     before: u64,
     start: Instant,
     said: Instant,
-    quiet: bool,
+    talk: Talk,
 }
 
 impl Progress {
     /// Starts over `total` things, named in the plural.
-    pub fn new(label: &str, total: u64, unit: &'static str, quiet: bool) -> Progress {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+    pub fn new(label: &str, total: u64, unit: &'static str, talk: Talk) -> Progress {
+        let bar = talk.has_bars().then(|| {
             let bar = ProgressBar::new(total);
             let style = ProgressStyle::with_template(&format!(
                 "{{prefix:24}} {{bar:30}} {{pos}}/{{len}} {unit}  {{msg}}  eta {{eta}}"
@@ -31,7 +31,7 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Progress { bar, label: label.into(), unit, total, done: 0, before: 0, start: now, said: now, quiet }
+        Progress { bar, label: label.into(), unit, total, done: 0, before: 0, start: now, said: now, talk }
     }
 
     /// So many were done before the start.
@@ -51,7 +51,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
             bar.set_message(format!("{}  {note}", self.speed()));
-        } else if !self.quiet && self.said.elapsed() > Duration::from_secs(10) {
+        } else if !self.talk.is_quiet() && self.said.elapsed() > Duration::from_secs(10) {
             self.said = Instant::now();
             eprintln!("{}", self.describe(note));
         }
@@ -76,8 +76,7 @@ impl Progress {
     pub fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None if !self.quiet => eprintln!("{text}"),
-            None => {}
+            None => self.talk.say(text),
         }
     }
 
@@ -100,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_line_says_what_is_known_and_no_more() {
-        let mut p = Progress::new("features", 40, "images", true);
+        let mut p = Progress::new("features", 40, "images", Talk::Quiet);
         p.skip(10);
         p.start = Instant::now().checked_sub(Duration::from_secs(10)).expect("the machine is up for ten seconds");
         p.advance(10, "");

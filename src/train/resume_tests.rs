@@ -48,7 +48,7 @@ fn options() -> FitOptions {
         schedule: Schedule::Cosine { max: 0.02, min: 0.0, epochs: 4 },
         augment: Some(AugmentOptions { rotation_degrees: 10.0, shift: 0.1, mirror: true, ..Default::default() }),
         seed: 0x1_0000_0007,
-        quiet: true,
+        talk: crate::Talk::Quiet,
         ..Default::default()
     }
 }

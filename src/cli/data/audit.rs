@@ -69,9 +69,7 @@ pub fn run(a: &Arguments) -> Result<()> {
         write_atomic(&dir.join("audit.html"), report::audit::render(&found).as_bytes())?;
         Ledger::of(&reading).write(&dir.join("digests.json"))?;
         written = written_to(dir);
-        if !a.source.quiet {
-            eprintln!("{written}");
-        }
+        a.source.talk.talk().say(&written);
     }
     print(&if a.json { json } else { audit::text::summary(&found) })?;
     reading.check_bad(a.source.skip_bad)?;

@@ -11,6 +11,7 @@ use radiograd::Result;
 use radiograd::data::audit::{ReadOptions, Reading};
 use radiograd::data::cache;
 use radiograd::data::table::OpenOptions;
+use radiograd::talk::TalkArguments;
 use radiograd::train::interrupt;
 use radiograd::train::progress::Progress;
 use std::path::PathBuf;
@@ -66,28 +67,29 @@ struct Source {
     /// Neither read nor write the cache of decoded images.
     #[arg(long)]
     no_cache: bool,
-    /// No progress.
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    talk: TalkArguments,
 }
 
 impl Source {
     /// Reads all images, with progress on stderr.
     fn read(&self) -> Result<Reading> {
+        let talk = self.talk.talk();
         interrupt::install();
         // A machine without a place for caches decodes each time.
         let dir = if self.no_cache { None } else { cache::root().ok().map(|root| root.join("audit")) };
         let options = OpenOptions { allow_missing: self.skip_bad, hash_names: !self.show_names };
         let data = radiograd::data::table::Dataset::open_all(&self.paths, &options)?;
-        let bar = Mutex::new(Progress::new("reading", data.records.len() as u64, "images", self.quiet));
+        let bar = Mutex::new(Progress::new("reading", data.records.len() as u64, "images", talk));
         let advance = |n: u64| bar.lock().unwrap_or_else(PoisonError::into_inner).advance(n, "");
-        let read = ReadOptions { cache_dir: dir.as_deref(), progress: Some(&advance), cancel: Some(interrupt::flag()) };
+        let read =
+            ReadOptions { cache_dir: dir.as_deref(), progress: Some(&advance), cancel: Some(interrupt::flag()), talk };
         let reading = Reading::of(&self.paths, data, &read, self.show_names);
         bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish();
         let reading = reading?;
         let bad = reading.bad().count();
-        if self.skip_bad && bad > 0 && !self.quiet {
-            eprintln!("{bad} of {} images cannot be used and are passed over", reading.seen.len());
+        if self.skip_bad && bad > 0 {
+            talk.say(format_args!("{bad} of {} images cannot be used and are passed over", reading.seen.len()));
         }
         Ok(reading)
     }

@@ -171,9 +171,7 @@ pub fn run(a: &Arguments) -> Result<()> {
         folds,
     };
     let sha256 = file.write(&a.out)?;
-    if !a.source.quiet {
-        eprintln!("{}", a.out.display());
-    }
+    a.source.talk.talk().say(a.out.display());
     print(&if a.json { json(&file, &sha256) } else { text(&file, &sha256) })
 }
 

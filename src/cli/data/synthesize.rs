@@ -6,6 +6,7 @@ use radiograd::data::phantom::CLASSES;
 use radiograd::data::phantom::teaching::{Letter, Teaching};
 use radiograd::data::synthesize;
 use radiograd::names::nearest;
+use radiograd::talk::TalkArguments;
 use radiograd::train::interrupt;
 use radiograd::train::progress::Progress;
 use radiograd::{Error, Result};
@@ -44,9 +45,8 @@ pub struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// No progress.
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    talk: TalkArguments,
 }
 
 pub fn run(a: &Arguments) -> Result<()> {
@@ -58,7 +58,7 @@ pub fn run(a: &Arguments) -> Result<()> {
     let letter = class.map(|class| Letter { class, correlation: a.letter_correlation });
     let set = Teaching { seed: a.seed, patients: a.patients, side: a.side, letter, sources: a.sources };
     interrupt::install();
-    let bar = Mutex::new(Progress::new("drawing", a.patients as u64, "patients", a.quiet));
+    let bar = Mutex::new(Progress::new("drawing", a.patients as u64, "patients", a.talk.talk()));
     let advance = |n: u64| bar.lock().unwrap_or_else(PoisonError::into_inner).advance(n, "");
     let written = synthesize::write(&set, &a.out, Some(&advance), Some(interrupt::flag()));
     bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish();

@@ -11,6 +11,7 @@ use crate::data::pack::{Entry, Kind, Packs};
 use crate::data::planes::{PREPROCESSING, read_image};
 use crate::data::resize::resize;
 use crate::error::{Error, Result};
+use crate::talk::Talk;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub struct ReadOptions<'a> {
     pub progress: Option<&'a (dyn Fn(u64) + Sync)>,
     /// Set by Ctrl-C.
     pub cancel: Option<&'a AtomicBool>,
+    /// How much is said besides.
+    pub talk: Talk,
 }
 
 /// Reads, hashes and decodes `files` (relative to `root`) on all cores.
@@ -71,6 +74,7 @@ pub struct ReadOptions<'a> {
 pub fn read_all(root: &Path, files: &[PathBuf], options: &ReadOptions) -> Result<Vec<Result<Seen, Bad>>> {
     let mut packs = options.cache_dir.map(|dir| Packs::open(dir, Kind::audit(ROW))).transpose()?;
     let mut all = Vec::with_capacity(files.len());
+    let mut from_cache = 0;
     for names in files.chunks(CHUNK) {
         let lookup = packs.as_ref();
         let done: Vec<Option<(Result<Seen, Bad>, bool)>> = names
@@ -86,6 +90,7 @@ pub fn read_all(root: &Path, files: &[PathBuf], options: &ReadOptions) -> Result
                 Some(one)
             })
             .collect();
+        from_cache += done.iter().flatten().filter(|(_, cached)| *cached).count();
         let fresh = done.iter().flatten().filter(|(_, cached)| !cached);
         let fresh: Vec<&Seen> = fresh.filter_map(|(seen, _)| seen.as_ref().ok()).collect();
         if let Some(packs) = packs.as_mut().filter(|_| !fresh.is_empty()) {
@@ -100,6 +105,10 @@ pub fn read_all(root: &Path, files: &[PathBuf], options: &ReadOptions) -> Result
             return Err(Error::Interrupted(m));
         }
         all.extend(done.into_iter().flatten().map(|(seen, _)| seen));
+    }
+    if let Some(dir) = options.cache_dir {
+        let n = files.len();
+        options.talk.detail(|| format!("reading: {from_cache} of {n} images known from the cache {}", dir.display()));
     }
     Ok(all)
 }

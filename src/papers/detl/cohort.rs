@@ -58,7 +58,7 @@ impl Cohort {
         let load = LoadOptions {
             skip_bad: o.skip_bad,
             cache_dir: o.cache.as_deref(),
-            progress: !o.quiet,
+            progress: o.talk.talk().has_bars(),
             cancel: Some(interrupt::flag()),
             ..LoadOptions::default()
         };

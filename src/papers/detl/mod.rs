@@ -64,10 +64,9 @@ pub fn run(options: &Options) -> Result<Metrics> {
     network.check_side(options.side)?;
     output::prepare(&options.out)?;
     let gpu = Gpu::with(&options.gpu()?)?;
+    gpu.introduce(options.talk.talk());
     let cohort = Cohort::load(options)?;
-    if !options.quiet {
-        eprintln!("{}", cohort.account());
-    }
+    options.talk.talk().say(cohort.account());
     let metrics = output::blank(&gpu, options, &cohort)?;
     let explained = explain::Explained::default();
     let mut run =
@@ -124,7 +123,7 @@ impl Run<'_> {
             normalize: NORMALIZE,
             seed: o.seed,
             label: "stage 1".into(),
-            quiet: o.quiet,
+            talk: o.talk.talk(),
             show_plan: o.plan,
             ..Default::default()
         };
@@ -171,7 +170,7 @@ impl Run<'_> {
             normalize: Normalize::NONE,
             seed: o.seed.wrapping_add(u64::from(number)),
             label: format!("stage 2, fold {number}"),
-            quiet: o.quiet,
+            talk: o.talk.talk(),
             show_plan: o.plan && number == 1,
             ..Default::default()
         };
@@ -200,9 +199,8 @@ impl Run<'_> {
             weights_sha256: result.params.digest(),
         };
         let fold = FoldMetrics::new(number, Confusion::from_labels(&classes, &truth, &predicted)?, training)?;
-        if !o.quiet {
-            eprintln!("stage 2, fold {number}: test accuracy {:.1} % of {} images", 100.0 * fold.accuracy, fold.images);
-        }
+        let (accuracy, images) = (100.0 * fold.accuracy, fold.images);
+        o.talk.talk().say(format_args!("stage 2, fold {number}: test accuracy {accuracy:.1} % of {images} images"));
         self.metrics.folds.push(fold);
         // The fold with the best validation accuracy becomes weights.safetensors; the test fold has no say.
         let score = result.validation_accuracy.unwrap_or(0.0);
@@ -236,7 +234,7 @@ impl Run<'_> {
             normalize: NORMALIZE,
             mirrored: o.stage2_mirror(),
             cache: o.cache.as_deref(),
-            quiet: o.quiet,
+            talk: o.talk.talk(),
             ..Default::default()
         };
         features(self.gpu, &self.network, base, &self.samples(&self.cohort.selection.stage2), &options)

@@ -4,6 +4,7 @@ use crate::data::detl::PretrainOn;
 use crate::data::split::SplitBy;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterChoice, GpuOptions};
+use crate::talk::TalkArguments;
 use crate::train::MicroBatch;
 use std::path::PathBuf;
 
@@ -81,9 +82,9 @@ pub struct Options {
     /// Print the training plans: every dispatch with its layer, kernel and cost.
     #[arg(long)]
     pub plan: bool,
-    /// No progress.
-    #[arg(short, long)]
-    pub quiet: bool,
+    /// How much is said.
+    #[command(flatten)]
+    pub talk: TalkArguments,
 }
 
 /// Weights of the classes in the loss of stage 1.

@@ -2,6 +2,7 @@
 
 use super::clock;
 use crate::error::{Error, Result};
+use crate::files::written;
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -42,6 +43,7 @@ impl Log {
             file.set_len(whole as u64).map_err(Error::io(path, "cannot cut its torn last line"))?;
         }
         file.seek(SeekFrom::Start(whole as u64)).map_err(Error::io(path, "cannot read"))?;
+        written(path);
         Ok(Log { file, path: path.into(), length: whole as u64 })
     }
 

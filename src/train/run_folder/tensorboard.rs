@@ -4,6 +4,7 @@
 
 use super::clock;
 use crate::error::{Error, Result};
+use crate::files::written;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ impl EventFile {
             _ = std::fs::remove_file(&events.path);
             return Err(e);
         }
+        written(&events.path);
         Ok(events)
     }
 
