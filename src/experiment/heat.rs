@@ -18,8 +18,6 @@ use std::rc::Rc;
 pub struct Heat {
     /// True class.
     pub class: usize,
-    /// Whether the image was classified rightly.
-    pub right: bool,
     /// What was measured, by zone: `lungs`, `lesion`, `border`, `corners`.
     pub zones: Vec<Zone>,
 }
@@ -137,7 +135,7 @@ pub fn explain(
         }
         measure("border", &edge);
         measure("corners", &corner);
-        heats.push(Heat { class, right: e.target == class, zones });
+        heats.push(Heat { class, zones });
         if shown[class] < extent.panels {
             shown[class] += 1;
             let lesion = task.masks.as_ref().map(|m| m.lesions[image].as_slice());

@@ -9,13 +9,7 @@ use crate::train::{Samples, probabilities};
 impl Explanation {
     /// Probability of the explained class.
     pub fn probability(&self) -> f64 {
-        match self.logits[..] {
-            [one] => {
-                let p = 1.0 / (1.0 + f64::from(-one).exp());
-                if self.target == 0 { 1.0 - p } else { p }
-            }
-            ref all => probabilities(all)[self.target],
-        }
+        probabilities(&self.logits)[self.target]
     }
 
     /// A PNG file of `plane`, the image [side × side] in [0, 1], the map in colours, and both over each other, with the caption

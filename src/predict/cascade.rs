@@ -186,21 +186,12 @@ impl Cascade {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Network, Preprocess};
-    use crate::weights::{Card, Metadata, Scaling, save};
+    use crate::models::Network;
+    use crate::predict::testing;
+    use crate::weights::{Metadata, save};
 
     fn write(path: &Path, classes: &[&str]) {
-        let network = Network::named("gaowang").unwrap();
-        let params = network.init(16, classes.len(), 7);
-        let classes = classes.iter().map(|c| c.to_string()).collect();
-        let card = Card {
-            network,
-            side: 16,
-            classes,
-            scaling: Scaling::Channels(Preprocess::Unit),
-            preprocessing: Default::default(),
-        };
-        save(path, &params, &card.metadata()).unwrap();
+        testing::weights(path, "gaowang", 16, classes, classes.len());
     }
 
     #[test]

@@ -215,25 +215,12 @@ fn caption(model: &Model, options: &ExplainOptions, said: &Explained) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Network, Preprocess};
-    use crate::predict::ModelOptions;
-    use crate::weights::{Card, Scaling, save};
+    use crate::predict::testing;
 
     #[test]
     fn captions_say_what_is_seen_and_no_name() {
         let dir = tempfile::tempdir().unwrap();
-        let network = Network::named("gaowang").unwrap();
-        let params = network.init(16, 2, 7);
-        let classes = ["normal", "viral"].map(String::from).to_vec();
-        let card = Card {
-            network,
-            side: 16,
-            classes,
-            scaling: Scaling::Channels(Preprocess::Unit),
-            preprocessing: Default::default(),
-        };
-        save(&dir.path().join("w"), &params, &card.metadata()).unwrap();
-        let model = Model::open(&dir.path().join("w"), &ModelOptions::default()).unwrap();
+        let model = testing::model(dir.path());
         let (hidden, shown) = (Naming::new(&[], 1, false), Naming::new(&[], 1, true));
         let path = Path::new("a/00001280_004.png");
         let said = |target, peak| Explained {

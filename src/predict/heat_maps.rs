@@ -229,25 +229,12 @@ impl HeatMaps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{Network, Preprocess};
-    use crate::predict::ModelOptions;
-    use crate::weights::{Card, Scaling, save};
+    use crate::predict::testing;
 
     #[test]
     fn thousands_of_images_are_on_several_pages() {
         let dir = tempfile::tempdir().unwrap();
-        let network = Network::named("gaowang").unwrap();
-        let params = network.init(16, 2, 7);
-        let classes = ["normal", "viral"].map(String::from).to_vec();
-        let card = Card {
-            network,
-            side: 16,
-            classes,
-            scaling: Scaling::Channels(Preprocess::Unit),
-            preprocessing: Default::default(),
-        };
-        save(&dir.path().join("w"), &params, &card.metadata()).unwrap();
-        let model = Model::open(&dir.path().join("w"), &ModelOptions::default()).unwrap();
+        let model = testing::model(dir.path());
         let out = dir.path().join("out");
         for (images, pages) in [(1, 1), (ROWS, 1), (ROWS + 1, 2), (2 * ROWS + 5, 3)] {
             let cascade = Cascade::of(model.clone());

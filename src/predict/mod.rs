@@ -14,6 +14,8 @@ mod sink;
 mod stage;
 mod stream;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use cascade::{Cascade, Then, Verdict};
 pub use explain::{ExplainOptions, Explained, Explanations, Target, explain};

@@ -100,13 +100,7 @@ impl Model {
 
     /// Probability of each class: softmax of the logits, or the sigmoid of the only one.
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
-        match logits {
-            [one] => {
-                let p = 1.0 / (1.0 + f64::from(-one).exp());
-                vec![1.0 - p, p]
-            }
-            all => probabilities(all),
-        }
+        probabilities(logits)
     }
 }
 
@@ -182,19 +176,11 @@ fn classes(path: &Path, named: &[String], outputs: usize) -> Result<Vec<String>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::save;
+    use crate::predict::testing;
 
     fn write(dir: &Path, name: &str, side: usize, classes: &[&str], outputs: usize) -> std::path::PathBuf {
-        let network = Network::named(name).unwrap();
-        let card = Card {
-            network: network.clone(),
-            side,
-            classes: classes.iter().map(|c| c.to_string()).collect(),
-            scaling: Scaling::Channels(Preprocess::Unit),
-            preprocessing: Default::default(),
-        };
         let path = dir.join(format!("{name}-{side}-{outputs}.safetensors"));
-        save(&path, &network.init(side, outputs, 7), &card.metadata()).unwrap();
+        testing::weights(&path, name, side, classes, outputs);
         path
     }
 

@@ -9,9 +9,9 @@ use crate::experiment::{CellResult, Figure, Report, Row};
 use crate::report::chart::{self, CurveRange};
 use crate::report::curves;
 use crate::report::encode::{definitions, escape, row, table};
-use crate::report::gallery::gallery_figure;
+use crate::report::gallery::{gallery_figure, heat_row, heat_table};
 use crate::report::html::{cross_table, first, page, section};
-use crate::report::text::{bytes, duration, ends, percent, percent_or, thousands};
+use crate::report::text::{bytes, duration, ends, percent, thousands};
 
 /// The page of a run.
 ///
@@ -138,30 +138,11 @@ pub fn panel(s: &Shortcuts) -> String {
 }
 
 fn heat(all: &[CamSummary]) -> String {
-    let rows: String = all
-        .iter()
-        .map(|s| {
-            let a = &s.all;
-            let around = a.energy_interval.as_ref().map_or(String::new(), ends);
-            let cells = [
-                escape(&s.mask),
-                a.images.to_string(),
-                percent_or(a.energy_inside),
-                around,
-                percent_or(a.uniform_share),
-                percent_or(a.peak_inside),
-                a.zero_maps.to_string(),
-            ];
-            row("", &cells)
-        })
-        .collect();
+    let rows: String = all.iter().map(|s| heat_row("", &s.mask, &s.all)).collect();
     format!(
         "{}<p class=\"note\">Share of the heat for the predicted class in each zone; Student's t interval over images. A uniform map has \
          no preference. Border: the outermost eighth; corners: squares of a quarter of the side.</p>\n",
-        table(
-            &["zone", "images", "heat inside", "95 % interval", "uniform map", "maximum inside", "empty maps"],
-            &rows
-        )
+        heat_table("zone", &rows)
     )
 }
 

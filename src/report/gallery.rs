@@ -1,5 +1,6 @@
 //! The part of the report that shows where the network looked: energy of the maps inside masks, and panels per class.
 
+use crate::eval::cam_energy::CamScores;
 use crate::eval::metrics_file::Metrics;
 use crate::report::encode::{escape, png_uri, row, table};
 use crate::report::text::{ends, percent, percent_or};
@@ -31,29 +32,14 @@ pub fn cams(metrics: &Metrics, gallery: &[GalleryItem]) -> String {
             .per_class
             .iter()
             .chain([&cam.all])
-            .map(|s| {
-                let interval = s.energy_interval.as_ref().map_or(String::new(), ends);
-                row(
-                    if s.class == cam.all.class { " class=\"total\"" } else { "" },
-                    &[
-                        escape(&s.class),
-                        s.images.to_string(),
-                        percent_or(s.energy_inside),
-                        interval,
-                        percent_or(s.uniform_share),
-                        percent_or(s.peak_inside),
-                        s.zero_maps.to_string(),
-                    ],
-                )
-            })
+            .map(|s| heat_row(if s.class == cam.all.class { " class=\"total\"" } else { "" }, &s.class, s))
             .collect();
-        let head = ["class", "images", "energy inside", "95 % interval", "uniform map", "maximum inside", "empty maps"];
         let (mask, target) = (escape(&cam.mask), escape(&cam.target));
         out += &format!(
             "<h3>Energy inside the {mask} masks</h3>\n{}<p class=\"note\">Share of the map's sum that lies inside the {mask} mask, \
              for the score of the {target}; a uniform map is one without any preference, over the part of the image that the map covers. Student's t \
              interval over images. Maps that are 0 everywhere are counted as empty and are not in the means.</p>\n",
-            table(&head, &rows)
+            heat_table("class", &rows)
         );
     }
     let mut groups: Vec<&str> = metrics.data.classes.iter().map(String::as_str).collect();
@@ -74,6 +60,25 @@ pub fn cams(metrics: &Metrics, gallery: &[GalleryItem]) -> String {
                 other. An outline, where there is one, is the mask.</p>\n";
     }
     out
+}
+
+/// Figures of heat, a row for each of what `first` says.
+pub(crate) fn heat_table(first: &str, rows: &str) -> String {
+    table(&[first, "images", "heat inside", "95 % interval", "uniform map", "maximum inside", "empty maps"], rows)
+}
+
+/// A row of [`heat_table`] under `name`.
+pub(crate) fn heat_row(attributes: &str, name: &str, s: &CamScores) -> String {
+    let cells = [
+        escape(name),
+        s.images.to_string(),
+        percent_or(s.energy_inside),
+        s.energy_interval.as_ref().map_or(String::new(), ends),
+        percent_or(s.uniform_share),
+        percent_or(s.peak_inside),
+        s.zero_maps.to_string(),
+    ];
+    row(attributes, &cells)
 }
 
 pub(crate) fn gallery_figure(item: &GalleryItem) -> String {

@@ -35,15 +35,17 @@ pub(super) fn prepare(out: &Path) -> Result<()> {
 pub(super) fn split_file(cohort: &Cohort, o: &Options) -> Result<PathBuf> {
     let file = cohort.selection.split_file(&cohort.parts, &cohort.root, o.side, o.seed);
     let mut value = serde_json::to_value(&file).map_err(|e| Error::Internal(format!("split.json: {e}")))?;
+    let mut augment = serde_json::to_value(AUGMENT).map_err(|e| Error::Internal(format!("split.json: {e}")))?;
+    // The name under which programs that repeat the run know it.
+    if let Some(rotation) = augment.as_object_mut().and_then(|a| a.remove("rotation")) {
+        augment["rotation_degrees"] = rotation;
+    }
     value["protocol"] = json!({
         "stage1_epochs": o.stage1_epochs(), "stage2_epochs": o.stage2_epochs(), "batch": o.batch(),
         "lr1": o.lr1, "lr2": o.lr2(), "momentum": 0.9,
         "stage2_mirror": o.stage2_mirror(),
         "class_weights": o.class_weights(&cohort.parts.train1, cohort.selection.stage1_classes.len()),
-        "augment": {
-            "rotation_degrees": AUGMENT.rotation_degrees, "scale": AUGMENT.scale, "shift": AUGMENT.shift,
-            "mirror": AUGMENT.mirror, "brightness": AUGMENT.brightness,
-        },
+        "augment": augment,
         "normalise": {"subtract": super::NORMALIZE.mean, "multiply": super::NORMALIZE.scale},
     });
     let path = o.out.join("split.json");
