@@ -10,27 +10,25 @@ mod row;
 
 use clap::Parser;
 use cohort::Cohort;
-use options::Options;
+use options::{AUGMENT, Options};
 use radiograd::Talk;
 use radiograd::data::cache;
+use radiograd::experiment::Cell;
+use radiograd::experiment::train::{Prepared, prepare};
 use radiograd::explain::{CamOptions, GradCam};
 use radiograd::files::write_atomic;
 use radiograd::models::Network;
-use radiograd::nn::{Optimizer, ParamStore, Schedule, Trainable};
-use radiograd::ops::AugmentOptions;
+use radiograd::nn::ParamStore;
 use radiograd::train::{
     CheckpointOptions, FeatureOptions, Fit, FitOptions, MicroBatch, Normalize, Predictor, argmax, features, fit,
     interrupt,
 };
-use radiograd::weights::{self, Card, LoadOptions, Scaling};
+use radiograd::weights::{self, Card, Scaling};
 use radiograd::{Error, Gpu, Result, Storage};
 use row::Row;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
-
-/// Views of each image that are computed when the base is frozen and images are to be augmented.
-const AUGMENT: AugmentOptions = AugmentOptions::DETL;
 
 /// Images that are explained, the first of the validation part.
 const EXPLAINED: usize = 3;
@@ -49,11 +47,11 @@ fn main() -> ExitCode {
 
 fn run(o: &Options) -> Result<()> {
     // Every name and size is checked before anything is computed.
-    let networks = o.networks()?;
+    let cells = o.cells()?;
     let gpu = Gpu::with(&o.gpu()?)?.with_storage(Storage::f16(o.f16))?;
     println!("{}", gpu.describe());
     let mut cohort: Option<Cohort> = None;
-    for (i, (network, side)) in networks.into_iter().enumerate() {
+    for (i, (cell, side)) in cells.into_iter().enumerate() {
         if cohort.as_ref().is_none_or(|c| c.side != side) {
             cohort = Some(Cohort::load(o, side)?);
         }
@@ -62,73 +60,31 @@ fn run(o: &Options) -> Result<()> {
             println!("{}", cohort.describe());
             println!("{}", Row::head(o.compare));
         }
-        println!("{}", one(o, &gpu, network, cohort)?.line(o.compare));
+        println!("{}", one(o, &gpu, &cell, cohort)?.line(o.compare));
     }
     let what = if o.smoke { "heat maps" } else { "heat maps and weights" };
     println!("{what} are in {}", o.out.display());
     Ok(())
 }
 
-/// The network with its parameters, and how its images are to be given: random, or the base's from a file.
-fn load(o: &Options, network: Network, side: usize, classes: usize) -> Result<(Network, ParamStore, Scaling)> {
-    let Some(path) = &o.weights else {
-        let params = network.init(side, classes, o.seed);
-        return Ok((network, params, Scaling::Same(Normalize::CENTERED)));
-    };
-    // A file of this program says how its images were given; published weights go by their registry entry.
-    let card = Card::open(path, network.name)?;
-    let heads = [&Network::named(network.name)?.head, &card.network.head, &network.head];
-    let replaced_heads = heads.iter().flat_map(|h| h.layers()).map(String::from).collect();
-    let network = card.network.clone().with_head(network.head);
-    let mut params = network.init(side, classes, o.seed);
-    let options = LoadOptions { replaced_heads, ..LoadOptions::of(network.name) };
-    weights::load_with(path, &mut params, &options)?;
-    let network = match card.scaling.split().1 {
-        Some(preprocess) => network.with_preprocess(preprocess),
-        None => network,
-    };
-    Ok((network, params, card.scaling))
-}
-
-/// What trains.
-fn trainable(o: &Options, network: &Network, params: &ParamStore, base: &[String]) -> Result<Trainable> {
-    let names = || params.params.iter().map(|p| p.name.as_str());
-    let trainable = match &o.freeze_to {
-        Some(layer) => Trainable::after(names(), layer)?,
-        None if !o.freeze.is_empty() => Trainable::Except(o.freeze.clone()),
-        None => Trainable::Except(base.to_vec()),
-    };
-    if let Some(pattern) = trainable.idle_pattern(names()) {
-        let mut layers: Vec<&str> = names().filter_map(|n| n.rsplit_once('.').map(|p| p.0)).collect();
-        layers.dedup();
-        let nearest = radiograd::names::nearest(pattern, &layers);
-        return Err(Error::Usage(format!("--freeze {pattern} is no parameter of {}; {nearest}", network.name)));
-    }
-    match names().any(|n| trainable.includes(n)) {
-        true => Ok(trainable),
-        false => Err(Error::Usage("everything is frozen: there is nothing to train".into())),
-    }
-}
-
-fn one(o: &Options, gpu: &Gpu, network: Network, cohort: &Cohort) -> Result<Row> {
+fn one(o: &Options, gpu: &Gpu, cell: &Cell, cohort: &Cohort) -> Result<Row> {
     let (side, classes) = (cohort.side, cohort.classes.len());
-    let (network, params, scaling) = load(o, network, side, classes)?;
+    let Prepared { network, params, scaling, .. } = prepare(cell, side, classes, None)?;
     let base = network.base_parameters(side);
-    let trainable = trainable(o, &network, &params, &base)?;
+    let trainable = cell.trainable(&params, &base)?;
     let trained = params.params.iter().filter(|p| trainable.includes(&p.name)).map(|p| p.shape.elements()).sum();
     let total = params.count().0;
-    let epochs = o.epochs();
     let checkpoint = o.out.join(format!("{}.checkpoint.safetensors", network.name));
     let given = FitOptions {
-        epochs,
-        batch: o.batch,
-        optimizer: Optimizer::adam().with_clip_norm(1.0),
-        schedule: Schedule::Cosine { max: o.lr, min: 0.0, epochs },
+        epochs: cell.epochs,
+        batch: cell.batch,
+        optimizer: cell.optimizer.clone(),
+        schedule: cell.schedule.clone(),
         trainable: trainable.clone(),
-        micro_batch: o.micro_batch,
-        recompute: o.recompute,
+        micro_batch: cell.micro_batch,
+        recompute: cell.recompute,
         normalize: scaling.split().0,
-        seed: o.seed,
+        seed: cell.seed,
         label: network.name.into(),
         talk: if o.smoke { Talk::Quiet } else { o.talk.talk() },
         checkpoint: (!o.smoke || o.resume)
@@ -137,8 +93,8 @@ fn one(o: &Options, gpu: &Gpu, network: Network, cohort: &Cohort) -> Result<Row>
     };
     let images = (cohort.samples(&cohort.train), cohort.samples(&cohort.validation));
     let whole = || {
-        let augment = (o.views > 0).then_some(AUGMENT);
-        fit(gpu, &network, &params, classes, (&images.0, &images.1), &FitOptions { augment, ..given.clone() })
+        let augmented = FitOptions { augment: cell.augment, ..given.clone() };
+        fit(gpu, &network, &params, classes, (&images.0, &images.1), &augmented)
     };
 
     let frozen = base.iter().all(|name| !trainable.includes(name));

@@ -1,13 +1,19 @@
 //! The options, as the command line has them, and the network that they ask for.
 
 use radiograd::data::{cache, phantom};
+use radiograd::experiment::cell::{Cell, Freeze, NewHead};
 use radiograd::gpu::{AdapterChoice, GpuOptions};
-use radiograd::models::{Head, Network, Pooling};
+use radiograd::models::{Network, Pooling};
+use radiograd::nn::{Optimizer, Schedule};
+use radiograd::ops::AugmentOptions;
 use radiograd::papers::detl::parse_size;
 use radiograd::talk::TalkArguments;
 use radiograd::train::MicroBatch;
 use radiograd::{Error, Graph, Result, Shape};
 use std::path::PathBuf;
+
+/// Views of each image that are computed when the base is frozen and images are to be augmented.
+pub const AUGMENT: AugmentOptions = AugmentOptions::DETL;
 
 /// The eleven networks; the dialects are other weights for the same architectures.
 const ELEVEN: [&str; 11] = [
@@ -108,29 +114,23 @@ pub struct Options {
 }
 
 impl Options {
-    /// The networks with their new heads, and the sides of their images; every name and size is checked.
-    pub fn networks(&self) -> Result<Vec<(Network, usize)>> {
+    /// The trainings, one a network with its new head, and the sides of their images; every name and size is checked.
+    pub fn cells(&self) -> Result<Vec<(Cell, usize)>> {
         let names: Vec<&str> = if self.model == "all" { ELEVEN.to_vec() } else { vec![&self.model] };
         if names.len() > 1 && self.weights.is_some() {
             return Err(Error::Usage("--weights is for one network, not for --model all".into()));
         }
-        if self.batch == 0
-            || self.epochs == Some(0)
-            || !(0.0..1.0).contains(&self.dropout)
-            || !(self.lr > 0.0 && self.lr < 10.0)
-        {
-            let m = "--batch and --epochs: 1 or more; --dropout: 0 or more and below 1; --lr: above 0 and below 10";
-            return Err(Error::Usage(m.into()));
+        if !(self.lr > 0.0 && self.lr < 10.0) {
+            return Err(Error::Usage("--lr: above 0 and below 10".into()));
         }
-        names.iter().map(|n| self.network(n)).collect()
+        names.iter().map(|n| self.cell(n)).collect()
     }
 
-    fn network(&self, name: &str) -> Result<(Network, usize)> {
+    fn cell(&self, name: &str) -> Result<(Cell, usize)> {
         let network = Network::named(name)?;
         let bad = || Error::Usage(format!("--head {}: widths such as 128,128", self.head));
         let widths = self.head.split(',').map(str::trim).filter(|w| !w.is_empty());
-        let widths = widths.map(|w| w.parse().ok().filter(|w| (1..=65_536).contains(w)).ok_or_else(bad));
-        let widths: Vec<usize> = widths.collect::<Result<_>>()?;
+        let widths = widths.map(|w| w.parse().map_err(|_| bad())).collect::<Result<_>>()?;
         // Small networks read the map as it is; the large ones' maps are averaged, whatever their own head does.
         let own = network.head.pooling;
         let pooling = if network.architecture.published.is_some() { Pooling::GlobalAverage } else { own };
@@ -139,8 +139,29 @@ impl Options {
             (None, true) => smallest_with_a_map(&network),
             (None, false) => network.architecture.side,
         };
-        network.check_side(side)?;
-        Ok((network.with_head(Head::new(pooling, &widths, self.dropout)), side))
+        let epochs = self.epochs();
+        let cell = Cell {
+            head: Some(NewHead { pooling: Some(pooling), widths, dropout: self.dropout }),
+            weights: self.weights.clone(),
+            freeze: match &self.freeze_to {
+                Some(layer) => Freeze::UpTo(layer.clone()),
+                None if !self.freeze.is_empty() => Freeze::Matching(self.freeze.clone()),
+                None => Freeze::Base,
+            },
+            epochs,
+            batch: self.batch,
+            optimizer: Optimizer::adam().with_clip_norm(1.0),
+            schedule: Schedule::Cosine { max: self.lr, min: 0.0, epochs },
+            augment: (self.views > 0).then_some(AUGMENT),
+            views: self.views,
+            micro_batch: self.micro_batch,
+            recompute: self.recompute,
+            seed: self.seed,
+            ..Cell::new(network.name, network.name)
+        };
+        // Any number of classes: the images are not read yet.
+        cell.check(side, 2)?;
+        Ok((cell, side))
     }
 
     /// How to open the device.
