@@ -8,6 +8,7 @@
 
 pub mod cell;
 pub mod dependence;
+mod files;
 pub mod heat;
 pub mod program;
 pub mod result;
