@@ -3,9 +3,9 @@
 //! It holds file names (NIH's contain patients' numbers), so it belongs beside the data and not into a report; reports
 //! show its SHA-256.
 
-use crate::data::audit::facts::slashed;
 use crate::data::audit::leak::{Division, Leak};
 use crate::data::division::Parts;
+use crate::data::file_name::slashed;
 use crate::data::split_file::{self, SplitFile};
 use crate::error::{Error, Result};
 use crate::eval::Dropped;

@@ -13,6 +13,7 @@ pub mod detl_split;
 #[cfg(feature = "dicom")]
 mod dicom;
 pub mod division;
+pub mod file_name;
 pub mod fold_file;
 pub mod folder;
 #[cfg(test)]

@@ -9,8 +9,8 @@
 //! images of one person) loses the letter. Joining two people by mistake costs a little balance, separating one person's
 //! images leaks: where in doubt, ids are joined.
 
-use crate::data::audit::facts::hashed_name;
 use crate::data::decode::has_image_name;
+use crate::data::file_name::hashed_name;
 use crate::data::{folder, manifest};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -1,8 +1,9 @@
 //! A task from image files: read, labelled, drawn by group, and decoded.
 
 use super::task::{Facts, Task, TaskOptions};
-use crate::data::audit::facts::{View, hashed_name, slashed, years};
+use crate::data::audit::facts::{View, years};
 use crate::data::audit::{Bonds, GroupBy, ReadOptions, Reading};
+use crate::data::file_name::{hashed_name, slashed};
 use crate::data::fold_file::{FoldFile, FoldImage};
 use crate::data::labels::{LabelMap, Labelled};
 use crate::data::planes::{LoadOptions, load_planes};

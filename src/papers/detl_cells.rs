@@ -4,9 +4,9 @@
 use super::Scale;
 use super::detl::{AUGMENT, STAGE2_TRAINABLE};
 use super::lab::{Lab, Plan};
-use crate::data::audit::facts::slashed;
 use crate::data::detl::{DetlOptions, STAGE2_CLASSES, Selection};
 use crate::data::division::{self, Parts};
+use crate::data::file_name::slashed;
 use crate::data::labels::Labelled;
 use crate::data::table::Dataset;
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! What the pictures of images are called: file names can hold patient numbers (those of NIH do), so that pictures have
 //! hashes for names unless the user wants the real ones.
 
-use crate::data::audit::facts::{hashed_name, slashed};
+use crate::data::file_name::{hashed_name, slashed};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
 use std::collections::HashSet;

@@ -3,9 +3,10 @@
 use super::super::{positive, print};
 use super::Source;
 use clap::{Args, ValueEnum};
-use radiograd::data::audit::facts::{View, slashed};
+use radiograd::data::audit::facts::View;
 use radiograd::data::audit::{ClassRule, Division, GroupBy, Reading, gate, leaks, sections};
 use radiograd::data::division::{Method, Options, Parts, divide};
+use radiograd::data::file_name::slashed;
 use radiograd::data::fold_file::{self, FoldFile, FoldImage};
 use radiograd::eval::Dropped;
 use radiograd::files::hex;

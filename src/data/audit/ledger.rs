@@ -2,8 +2,8 @@
 //!
 //! It holds file names (NIH's contain patients' numbers), so it belongs beside the data and not into a report.
 
-use crate::data::audit::facts::{hashed_name, slashed};
 use crate::data::audit::reading::Reading;
+use crate::data::file_name::{hashed_name, slashed};
 use crate::error::{Error, Result};
 use crate::files::{hex, write_atomic};
 use serde::{Deserialize, Serialize};

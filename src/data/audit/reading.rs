@@ -1,9 +1,9 @@
 //! A data set with everything that was read of its images: what audit, split and gate share.
 
 use crate::data::audit::digest::{Bad, ReadOptions, Seen, read_all};
-use crate::data::audit::facts::{hashed_name, slashed};
 use crate::data::audit::groups::{Link, Sets, links};
 use crate::data::audit::leak::Bonds;
+use crate::data::file_name::{hashed_name, slashed};
 use crate::data::table::{Dataset, OpenOptions};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
