@@ -10,9 +10,12 @@ fn main() -> Result<()> {
     let (gpu, options) = (Gpu::new()?, TaskOptions { per_class: Some(200), ..TaskOptions::new(64) });
     let task = match std::env::args().nth(1) {
         Some(folder) => Task::from_files(&[folder.into()], &LabelMap::named("normal-disease")?, &options)?,
-        None => Task::synthetic(&Synthetic::plain(60), &options)?,
+        None => {
+            let kinds = [Some(0), None, None, Some(1)]; // of normal, pneumonia, other, COVID-19
+            Task::synthetic(&Synthetic::as_classes(240, &["normal", "covid19"], kinds), &options)?
+        }
     };
-    let cell = Cell { epochs: 3, glorot: true, ..Cell::new("first", "gaowang") };
+    let cell = Cell { epochs: 10, ..Cell::new("first", "detl12") };
     let folds = task.divide(&division::Options::holdout(1))?; // by patient and duplicates
     gate(&task.leaks(&folds), None)?; // nothing crosses from one part into another
     let context = Context { gpu: &gpu, cache: None, start: None, talk: Talk::Normal };
