@@ -1,8 +1,9 @@
 //! An experiment from drawings to the panel, on the device.
 
+use super::cell::NewHead;
 use super::run::RunOptions;
 use super::shortcut::{Shortcuts, shortcuts};
-use super::train::{Context, with_copies};
+use super::train::{Context, prepare, with_copies};
 use super::*;
 use crate::data::division::{Method, Options};
 use crate::data::phantom::teaching::Letter;
@@ -77,6 +78,28 @@ fn a_fold_that_is_done_is_not_done_again_and_another_configuration_is_refused() 
     let other = Cell { seed: 2, ..cell };
     let e = Run { context, cell: &other, task: &task, folds: &folds }.run(&o).unwrap_err();
     assert!(e.exit_code() == 2 && e.to_string().contains("another configuration"), "{e}");
+}
+
+#[test]
+fn a_new_head_on_a_file_s_base_is_drawn_by_the_cell_s_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("w.safetensors");
+    let plain = cell(1);
+    let base = plain.network().unwrap().init(32, 2, 9);
+    crate::weights::save(&file, &base, &Default::default()).unwrap();
+    let head = Some(NewHead { pooling: None, widths: vec![8], dropout: 0.0 });
+    let of = |glorot| Cell { head: head.clone(), weights: Some(file.clone()), glorot, ..plain.clone() };
+    let [he, glorot] = [false, true].map(|g| prepare(&of(g), 32, 2, None).unwrap());
+    let of_base = he.network.base_parameters(32);
+    let mut differ = 0;
+    for (a, b) in he.params.params.iter().zip(&glorot.params.params) {
+        assert_eq!(a.name, b.name);
+        match base.params.iter().find(|p| p.name == a.name && of_base.contains(&p.name)) {
+            Some(p) => assert!(a.values == p.values && b.values == p.values, "{}", a.name),
+            None => differ += usize::from(a.values != b.values),
+        }
+    }
+    assert!(differ > 0);
 }
 
 #[test]

@@ -49,11 +49,12 @@ pub struct Prepared {
 pub fn prepare(cell: &Cell, side: usize, classes: usize, start: Option<&ParamStore>) -> Result<Prepared> {
     cell.check(side, classes)?;
     let (network, outputs) = (cell.network()?, cell.outputs(classes)?);
+    let draw = |network: &Network| {
+        let params = network.init(side, outputs, cell.seed);
+        if cell.glorot { params.glorot() } else { params }
+    };
     let Some(path) = &cell.weights else {
-        let mut params = network.init(side, outputs, cell.seed);
-        if cell.glorot {
-            params = params.glorot();
-        }
+        let mut params = draw(&network);
         if let Some(start) = start {
             params.adopt(start);
         }
@@ -64,7 +65,7 @@ pub fn prepare(cell: &Cell, side: usize, classes: usize, start: Option<&ParamSto
     let heads = [&Network::named(network.name)?.head, &card.network.head, &network.head];
     let replaced_heads = heads.iter().flat_map(|h| h.layers()).map(String::from).collect();
     let network = card.network.clone().with_head(network.head);
-    let mut params = network.init(side, outputs, cell.seed);
+    let mut params = draw(&network);
     weights::load_with(path, &mut params, &LoadOptions { replaced_heads, ..LoadOptions::of(network.name) })?;
     if let Some(start) = start {
         params.adopt(start);
