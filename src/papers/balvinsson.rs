@@ -85,8 +85,8 @@ fn specs(scale: Scale) -> Vec<Spec> {
     }
     match scale {
         Scale::Full => all,
-        // Fine-tuning of a copied or a second set of images is left out; on a frozen base they cost next to nothing.
-        Scale::Small => all.into_iter().filter(|s| !s.fine || !s.viral && !s.augmented).collect(),
+        // Fine-tuning takes minutes a cell without a GPU: only where the finding is, at width 512 on the plain images.
+        Scale::Small => all.into_iter().filter(|s| !s.fine || s.width == 512 && !s.viral && !s.augmented).collect(),
         // The two networks that the finding compares; of the larger one the frozen cell.
         Scale::Smoke => {
             let wanted = |s: &Spec| {
