@@ -35,7 +35,7 @@
 #param TM = 4           // core 1: rows of a thread, a multiple of 4
 #param TN = 4           // core 1: columns of a thread, a multiple of 4; threads = (BM / TM) (BN / TN)
 #param STRIDED = 0      // grad_input, 1: stride > 1 in either direction
-#param BLOCK = 8        // core 0, forward, grad_input: quads of channels of a tap that are summed before their sum joins the total
+#param BLOCK = 8        // core 0, forward, grad_input: quads of channels that are summed before their sum joins the total
 #param C_TRUE = 4       // core 0: 1 = one real channel in the quad (first layer of grey images): forward, grad_weight
 #param SKIP = 0         // forward: add skip, an image of y's shape, before the ReLU
 #param MASK = 0         // grad_input: multiply by (m > 0), m has the layout of dx (with STRIDED only if p.masked)

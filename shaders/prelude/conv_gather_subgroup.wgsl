@@ -1,9 +1,8 @@
 // Body of conv2d_forward and conv2d_grad_input, core 0. A lane owns PIXELS output pixels x ROWS output channels. It loads
 // its own pixels (two reduction channels at a time) and a share of the filter, which subgroupBroadcast hands to all.
 // Two channels and 32 rows, not four and 16: the same multiply-adds a round, a third fewer load instructions.
-// A sum of n terms, one after the other, is off by about sqrt(n / 2) roundings. So a tap's channels, at most BLOCK quads of them, are
-// summed in s, and these sums in u: for n = 576 a third of the error for one addition in 64.
-// The join stands in no `if`: software Vulkan runs both branches and blends every sum of the tile.
+// A sum of n terms, one after the other, is off by about sqrt(n / 2) roundings. So BLOCK quads of channels (and what is left of
+// a tap) are summed in s, and these sums in u: for n = 728 a quarter of the error for one addition in 32.
     // A lane's PIXELS consecutive output pixels; past the last pixel the image index is out of range and reads give zero.
     let m0 = m_first + lane * PIXELS;
     var j_next = m0 % out_w;
@@ -47,12 +46,16 @@
 
 #for I in 0..ROWS
 #for J in 0..PIXELS
-#if C_TRUE == 1
     var s{I}_{J} = 0.0;
+#if C_TRUE == 1
 #else
     var u{I}_{J} = 0.0;
 #end
 #end
+#end
+#if C_TRUE == 1
+#else
+    var block = 0u; // quads of channels in s
 #end
     var r = 0u;
     var s = 0u;
@@ -86,13 +89,9 @@
 #end
 #end
 #else
-        for (var z_begin = z_first; z_begin < z_last; z_begin += BLOCK) {
+        var z_begin = z_first;
+        while (z_begin < z_last) {
         let z_end = min(z_begin + BLOCK, z_last);
-#for I in 0..ROWS
-#for J in 0..PIXELS
-        var s{I}_{J} = 0.0;
-#end
-#end
 #if TEXELS
         // A texel is four channels whether they are wanted or not, so a round takes four.
         for (var z = z_begin; z < z_end; z++) {
@@ -158,11 +157,17 @@
 #end
         }
 #end
+        block += z_end - z_begin;
+        z_begin = z_end;
+        if (block >= BLOCK || (t + 1u == taps && z_end == z_last)) {
+            block = 0u;
 #for I in 0..ROWS
 #for J in 0..PIXELS
-        u{I}_{J} += s{I}_{J};
+            u{I}_{J} += s{I}_{J};
+            s{I}_{J} = 0.0;
 #end
 #end
+        }
         }
 #end
         s++;
@@ -174,7 +179,7 @@
 #else
 #for I in 0..ROWS
 #for J in 0..PIXELS
-    var s{I}_{J} = u{I}_{J};
+    s{I}_{J} = u{I}_{J};
 #end
 #end
 #end
